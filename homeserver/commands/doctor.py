@@ -1,0 +1,267 @@
+"""`postroom doctor`: is everything around the server as it must be?
+
+Each check looks at one thing from outside, never changes anything, and says what to do. Checks run in this
+process with blocking calls: the server need not run, and nothing here slows it down when it does.
+"""
+
+import ctypes
+import json
+import shutil
+import socket
+import ssl
+import stat
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import click
+
+from homeserver.commands.options import config_option, read_config
+from homeserver.config import Config
+from homeserver.runtime.database import DatabaseUnavailable, Transaction, open_database
+
+Verdict = Literal["ok", "warn", "fail", "skip"]
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
+TIMEOUT_SECONDS = 10
+LEAST_FREE_BYTES = 1 << 30
+LEAST_CERTIFICATE_DAYS = 14
+GREATEST_CLOCK_OFFSET_SECONDS = 5
+TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+MAX_ANSWER_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Finding:
+    subject: str
+    verdict: Verdict
+    says: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    body: bytes
+    date: float | None
+
+
+@click.command()
+@config_option
+def doctor(config_path: Path) -> None:
+    """Check name, well-known, TLS, clock, database and disk; say what to repair.
+
+    Exits with 1 when something must be repaired. Warnings alone do not count.
+    """
+    config = read_config(config_path)
+    worst = 0
+    for check in CHECKS:
+        for finding in check(config):
+            print_finding(finding)
+            worst = max(worst, finding.verdict == "fail")
+    sys.exit(worst)
+
+
+def print_finding(finding: Finding) -> None:
+    verdict = click.style(f"{finding.verdict:<4}", fg=COLOURS[finding.verdict])
+    click.echo(f"{verdict}  {finding.subject:<10}  {finding.says}")
+    if finding.advice:
+        click.echo(f"{'':18}{finding.advice}")
+
+
+def check_name(config: Config) -> Iterator[Finding]:
+    """Other servers and clients find us by this name, unless a well-known file sends them elsewhere."""
+    host = config.server_host
+    if config.is_local:
+        yield Finding("name", "skip", f"{host} means this machine: only programs on it can reach the server")
+        return
+    addresses = resolve(host)
+    if addresses:
+        yield Finding("name", "ok", f"{host} is at {', '.join(addresses)}")
+    else:
+        advice = f"Add an A or AAAA record for {host} where its domain is administered."
+        yield Finding("name", "fail", f"{host} cannot be resolved", advice)
+
+
+def resolve(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return sorted({str(info[4][0]) for info in found})
+
+
+def check_well_known(config: Config) -> Iterator[Finding]:
+    """https://SERVER_NAME/.well-known/matrix/client sends clients to public_url; /server sends other servers."""
+    if config.is_local:
+        yield Finding("well-known", "skip", "not asked for by anyone on this machine")
+        return
+    expectations: list[tuple[str, Callable[[Config, object], str]]] = [("client", wrong_client_file)]
+    if config.federation.enabled:
+        expectations.append(("server", wrong_server_file))
+    for kind, what_is_wrong in expectations:
+        url = f"https://{config.server_name}/.well-known/matrix/{kind}"
+        try:
+            problem = what_is_wrong(config, json.loads(fetch(url).body))
+        except (OSError, ValueError) as error:
+            problem = f"cannot be read: {reason(error)}"
+        if problem:
+            advice = "Let the web server of that name pass /.well-known/matrix/ on to Postroom, which answers it."
+            yield Finding("well-known", "warn", f"{url} {problem}", advice)
+        else:
+            yield Finding("well-known", "ok", url)
+
+
+def wrong_client_file(config: Config, content: object) -> str:
+    homeserver = content.get("m.homeserver") if isinstance(content, dict) else None
+    url = homeserver.get("base_url") if isinstance(homeserver, dict) else None
+    if not isinstance(url, str):
+        return "names no m.homeserver.base_url"
+    if url.rstrip("/") != config.client_url.rstrip("/"):
+        return f"sends clients to {url}, not to {config.client_url}"
+    return ""
+
+
+def wrong_server_file(_config: Config, content: object) -> str:
+    name = content.get("m.server") if isinstance(content, dict) else None
+    return "" if isinstance(name, str) and name else "names no m.server"
+
+
+def check_tls(config: Config) -> Iterator[Finding]:
+    """The certificate the world sees at public_url, and those of our own listeners."""
+    for listener in config.listeners:
+        if listener.tls is not None:
+            yield from check_certificate_file(listener.tls.certificate, listener.tls.key)
+    target = urlsplit(config.client_url)
+    if target.scheme != "https":
+        yield Finding("TLS", "skip" if config.is_local else "warn", f"{config.client_url} is not https")
+        return
+    host = target.hostname or ""
+    try:
+        days = days_left_at(host, target.port or 443)
+    except OSError as error:
+        advice = "Clients refuse such a server: check the certificate chain and that it names this host."
+        yield Finding("TLS", "fail", f"{config.client_url}: {reason(error)}", advice)
+        return
+    yield expiry_finding(f"certificate of {host}", days)
+
+
+def check_certificate_file(certificate: Path, key: Path) -> Iterator[Finding]:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:
+        advice = "Both must be PEM files the server may read, and belong together."
+        yield Finding("TLS", "fail", f"{certificate} with {key}: {reason(error)}", advice)
+    else:
+        yield Finding("TLS", "ok", f"{certificate} fits {key}")
+
+
+def days_left_at(host: str, port: int) -> float:
+    with (
+        socket.create_connection((host, port), timeout=TIMEOUT_SECONDS) as plain,
+        ssl.create_default_context().wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        certificate = connection.getpeercert() or {}
+    expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
+    return (expires - time.time()) / 86_400
+
+
+def expiry_finding(subject: str, days: float) -> Finding:
+    if days < LEAST_CERTIFICATE_DAYS:
+        return Finding("TLS", "warn", f"{subject} expires in {days:.0f} days", "Renew it, and automate that.")
+    return Finding("TLS", "ok", f"{subject} is good for {days:.0f} more days")
+
+
+def check_clock(config: Config) -> Iterator[Finding]:
+    """Times of events come from this clock; a wrong one misorders rooms and invalidates keys."""
+    if not kernel_clock_is_synchronised():
+        advice = "Run a time service, such as systemd-timesyncd or chrony."
+        yield Finding("clock", "warn", "nothing keeps this machine's clock synchronised", advice)
+        return
+    if config.is_local:
+        yield Finding("clock", "ok", "synchronised")
+        return
+    try:
+        theirs = fetch(config.client_url + "/_matrix/client/versions").date
+    except (OSError, ValueError):
+        theirs = None
+    offset = 0.0 if theirs is None else abs(time.time() - theirs)
+    if offset > GREATEST_CLOCK_OFFSET_SECONDS:
+        yield Finding("clock", "warn", f"{offset:.0f} s away from that of {urlsplit(config.client_url).hostname}")
+    else:
+        yield Finding("clock", "ok", "synchronised")
+
+
+def kernel_clock_is_synchronised() -> bool:
+    """What adjtimex(2) says; true where there is no such call."""
+    try:
+        return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) != TIME_ERROR)
+    except (OSError, AttributeError):
+        return True
+
+
+def check_database(config: Config) -> Iterator[Finding]:
+    url = config.database.url
+    file = config.sqlite_file
+    if file is not None and not file.exists():
+        yield Finding("database", "warn", f"{file} does not exist yet", "The server makes it at its first start.")
+        return
+    try:
+        version = schema_version(url)
+    except (DatabaseUnavailable, OSError, ValueError) as error:
+        yield Finding("database", "fail", str(error), "Is the server of the database up, and the URL right?")
+        return
+    size = f", {megabytes(file.stat().st_size)}" if file is not None else ""
+    yield Finding("database", "ok", f"{without_password(url)}, schema {version}{size}")
+
+
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+
+
+def check_disk(config: Config) -> Iterator[Finding]:
+    """Room for the database and for media, and a signing key that only the server's account can read."""
+    for folder in sorted({config.data_dir, config.media.path}):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        if free < LEAST_FREE_BYTES:
+            yield Finding("disk", "fail", f"{folder}: only {megabytes(free)} free", "Postroom needs at least 1 GiB.")
+        else:
+            yield Finding("disk", "ok", f"{folder}: {megabytes(free)} free")
+    yield check_signing_key(config.signing_key)
+
+
+def check_signing_key(path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return Finding("key", "warn", f"{path}: {reason(error)}", "The server makes one at its first start.")
+    if mode & 0o077:
+        return Finding("key", "fail", f"{path} can be read by others (mode {mode:04o})", f"chmod 600 {path}")
+    return Finding("key", "ok", f"{path} is private")
+
+
+def megabytes(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"
+
+
+def fetch(url: str) -> Fetched:
+    """GET; raises OSError for a network, TLS or HTTP failure."""
+    request = urllib.request.Request(url, headers={"User-Agent": "postroom-doctor"})  # noqa: S310 built above
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 http or https only
+        date = answer.headers["Date"]
+        return Fetched(answer.read(MAX_ANSWER_BYTES), parsedate_to_datetime(date).timestamp() if date else None)
+
+
+def reason(error: Exception) -> str:
+    """What a person wants to read of an exception: URLError wraps the reason, OSError adds a number."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    return getattr(inner, "strerror", None) or str(inner)

@@ -1,0 +1,8 @@
+"""Who may read the figures that a listener with `metrics` among its apis shows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metrics:
+    bearer_token: str | None = None

@@ -1,0 +1,40 @@
+"""How often people may do what costs something. One field is one limit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """On average so many a second, and at most `burst` at once."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """Counted per user where somebody is signed in, otherwise per address. None: no limit.
+
+    A route names its limit by the field's name.
+    """
+
+    enabled: bool = True
+    messages: Limit | None = Limit(2, 30)
+    room_creations: Limit | None = Limit(0.1, 10)
+    joins: Limit | None = Limit(0.5, 20)
+    invites: Limit | None = Limit(0.5, 20)
+    invites_per_room: Limit | None = Limit(0.5, 20)
+    invites_to_user: Limit | None = Limit(0.1, 10)
+    registrations: Limit | None = Limit(0.1, 5)
+    registration_token_checks: Limit | None = Limit(0.1, 5)
+    logins: Limit | None = Limit(0.2, 10)
+    logins_per_account: Limit | None = Limit(0.2, 10)
+    failed_logins: Limit | None = Limit(0.1, 5)
+    account_changes: Limit | None = Limit(0.1, 10)
+    profile_changes: Limit | None = Limit(0.5, 10)
+    presence: Limit | None = Limit(1, 10)
+    key_requests: Limit | None = Limit(5, 100)
+    uploads: Limit | None = Limit(2, 20)
+    downloads: Limit | None = Limit(20, 200)
+    searches: Limit | None = Limit(1, 20)
+    reports: Limit | None = Limit(0.1, 5)

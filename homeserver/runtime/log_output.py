@@ -1,0 +1,66 @@
+"""Where log lines go: the standard library's logging, with Twisted's own log led into it."""
+
+import logging
+import logging.handlers
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+
+from homeserver.runtime.log_context import AddLogContext
+
+TEXT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(context)s %(name)s: %(message)s"
+TIME = "%Y-%m-%dT%H:%M:%S"
+
+QUIET = {"twisted": "warning"}
+"""Loggers that say too much at `info`; a level the operator gives them wins."""
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people: time in UTC, level, request or task, logger, message."""
+
+    converter = time.gmtime
+
+    def __init__(self) -> None:
+        super().__init__(TEXT, TIME)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time_ms": int(record.created * 1000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "context": getattr(record, "context", "-"),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def open_log(file: Path | None, *, level: str, levels: Mapping[str, str], as_json: bool) -> logging.Handler:
+    """Send everything at `level` and above to the file, or to standard error; `levels` per logger name.
+
+    The file is opened anew when something (logrotate) moved it away. Raises OSError when it cannot be opened.
+    """
+    output: logging.Handler = logging.StreamHandler()
+    if file is not None:
+        output = logging.handlers.WatchedFileHandler(file, encoding="utf-8")
+    output.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    output.addFilter(AddLogContext())
+    root = logging.getLogger()
+    root.addHandler(output)
+    root.setLevel(level.upper())
+    for name, own_level in {**QUIET, **levels}.items():
+        logging.getLogger(name).setLevel(own_level.upper())
+    return output
+
+
+def lead_in_twisted() -> None:
+    """From here on Twisted logs through the logger `twisted`."""
+    globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
