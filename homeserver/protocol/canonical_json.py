@@ -1,0 +1,117 @@
+"""The one byte form of a JSON value, over which hashes and signatures are made.
+
+`encode` is strict: what room versions 6 and later and all signed JSON need. `encode_lenient` is for
+events of older rooms, which may hold floats and integers of any size.
+https://spec.matrix.org/latest/appendices/#canonical-json
+"""
+
+import json
+import re
+
+import orjson
+
+from homeserver.protocol.errors import BadJson, NotJson
+from homeserver.protocol.json_values import Json
+
+MAX_INTEGER = 2**53 - 1
+MIN_INTEGER = -MAX_INTEGER
+MAX_DEPTH = 254  # what orjson can write
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATACLASS
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LENIENT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+class NotCanonical(BadJson):
+    """No canonical form: a float, a large integer, a lone surrogate, a key that is no string."""
+
+
+def encode(value: Json) -> bytes:
+    """The canonical bytes. Raises NotCanonical."""
+    refuse_floats(value)
+    return encode_without_floats(value)
+
+
+def encode_without_floats(value: Json) -> bytes:
+    """As `encode`, for a value known to hold no float: the caller built it or has checked it."""
+    try:
+        return orjson.dumps(value, option=_CANONICAL)
+    except (TypeError, RecursionError) as error:
+        raise NotCanonical(f"Not canonical JSON: {error}") from error
+
+
+def encode_lenient(value: Json) -> bytes:
+    """The bytes that room versions 1 to 5 sign: floats and big integers are written as Python does."""
+    try:
+        return _LENIENT.encode(value).encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotCanonical(f"Not canonical JSON: {error}") from error
+
+
+def check(value: Json) -> None:
+    """Raise NotCanonical when the value has no canonical form."""
+    encode(value)
+
+
+def refuse_floats(value: Json) -> None:
+    """Raise NotCanonical when a float is anywhere inside the value, even an integral one."""
+    if type(value) is float:
+        raise NotCanonical(f"Not canonical JSON: {value} is not an integer")
+    if not isinstance(value, (dict, list, tuple)):
+        return
+    unvisited = [value]
+    while unvisited:
+        container = unvisited.pop()
+        for member in container.values() if isinstance(container, dict) else container:
+            kind = type(member)
+            if kind is str:
+                continue
+            if kind is float:
+                raise NotCanonical(f"Not canonical JSON: {member} is not an integer")
+            if kind is dict or kind is list or kind is tuple:
+                unvisited.append(member)
+
+
+def decode(data: bytes) -> Json:
+    """Read JSON from outside. Raises NotJson for anything malformed, for a key that stands twice in an
+    object, for lone surrogates, for numbers beyond a double and for nesting deeper than MAX_DEPTH.
+
+    Floats and big integers are read exactly as they stand: whether they are allowed depends on the room.
+    """
+    try:
+        value: Json = orjson.loads(data)
+        # Compact JSON comes back as the same bytes unless a key stood twice or a number was not kept.
+        if orjson.dumps(value) == data:
+            return value
+    except orjson.JSONDecodeError as error:
+        raise NotJson(f"The body is not JSON: {error}") from error
+    except TypeError as error:
+        raise NotJson(f"The JSON is nested too deeply: {error}") from error
+    return _decode_carefully(data, value)
+
+
+def _decode_carefully(data: bytes, value: Json) -> Json:
+    without_strings = _STRING.sub(b"", data)
+    if without_strings.count(b":") != _count_keys(value):
+        raise NotJson("A key stands twice in an object")
+    if _LONG_NUMBER.search(without_strings) is None:
+        return value
+    try:
+        exact: Json = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"The body is not JSON: {error}") from error
+    return exact
+
+
+def _count_keys(value: Json) -> int:
+    count = 0
+    unvisited = [value]
+    while unvisited:
+        container = unvisited.pop()
+        if isinstance(container, dict):
+            count += len(container)
+            unvisited.extend(container.values())
+        elif isinstance(container, list):
+            unvisited.extend(container)
+    return count
