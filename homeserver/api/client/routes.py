@@ -1,0 +1,72 @@
+"""Every endpoint of the client-server API, in the specification's order, one tuple per module.
+
+`tests/spec` holds this table against the specification: method, spelling, authentication, rate limit.
+Parameters are passed to the endpoint by position, in path order.
+"""
+
+from homeserver.api.client import versions
+from homeserver.http.routing import Auth, Route
+
+V1 = "/_matrix/client/v1"
+V3 = "/_matrix/client/v3"
+MEDIA_V1 = "/_matrix/media/v1"
+MEDIA_V3 = "/_matrix/media/v3"
+
+SERVER_DISCOVERY = (
+    Route("GET", "/.well-known/matrix/client", versions.well_known_client, Auth.NONE),
+    Route("GET", "/.well-known/matrix/server", versions.well_known_server, Auth.NONE),
+    Route("GET", "/.well-known/matrix/support", versions.well_known_support, Auth.NONE),
+    Route("GET", "/_matrix/client/versions", versions.supported_versions, Auth.OPTIONAL),
+)
+ACCOUNT: tuple[Route, ...] = ()
+LOGIN: tuple[Route, ...] = ()
+CAPABILITIES: tuple[Route, ...] = ()
+FILTERS: tuple[Route, ...] = ()
+SYNC: tuple[Route, ...] = ()
+ROOM_EVENTS: tuple[Route, ...] = ()
+ROOMS: tuple[Route, ...] = ()
+MEMBERSHIP: tuple[Route, ...] = ()
+DIRECTORY: tuple[Route, ...] = ()
+PROFILES: tuple[Route, ...] = ()
+DEVICES: tuple[Route, ...] = ()
+TYPING_NOTIFICATIONS: tuple[Route, ...] = ()
+RECEIPTS: tuple[Route, ...] = ()
+PRESENCE: tuple[Route, ...] = ()
+ACCOUNT_DATA: tuple[Route, ...] = ()
+PUSH: tuple[Route, ...] = ()
+MEDIA: tuple[Route, ...] = ()
+REPORTS: tuple[Route, ...] = ()
+SEARCH: tuple[Route, ...] = ()
+THIRD_PARTY_NETWORKS: tuple[Route, ...] = ()
+CALLS: tuple[Route, ...] = ()
+TO_DEVICE: tuple[Route, ...] = ()
+KEYS: tuple[Route, ...] = ()
+KEY_BACKUPS: tuple[Route, ...] = ()
+
+ROUTES: tuple[Route, ...] = (
+    *SERVER_DISCOVERY,
+    *ACCOUNT,
+    *LOGIN,
+    *CAPABILITIES,
+    *FILTERS,
+    *SYNC,
+    *ROOM_EVENTS,
+    *ROOMS,
+    *MEMBERSHIP,
+    *DIRECTORY,
+    *PROFILES,
+    *DEVICES,
+    *TYPING_NOTIFICATIONS,
+    *RECEIPTS,
+    *PRESENCE,
+    *ACCOUNT_DATA,
+    *PUSH,
+    *MEDIA,
+    *REPORTS,
+    *SEARCH,
+    *THIRD_PARTY_NETWORKS,
+    *CALLS,
+    *TO_DEVICE,
+    *KEYS,
+    *KEY_BACKUPS,
+)
