@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+RegistrationMode = Literal["closed", "token", "open"]
+
+
 @dataclass(frozen=True)
 class Registration:
-    mode: Literal["open", "token", "closed"] = "closed"
+    mode: RegistrationMode = "closed"
     shared_secret: str | None = None
     guests: bool = False
 

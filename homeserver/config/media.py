@@ -1,6 +1,7 @@
 """Uploaded files: where they live, how large they may be."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -29,4 +30,5 @@ class Media:
     async_upload_hours: int = 24
     async_uploads_per_user: int = 100
     max_image_megapixels: int = 32
+    unauthenticated_before: date | None = None
     thumbnails: tuple[ThumbnailSize, ...] = DEFAULT_THUMBNAILS
