@@ -1,0 +1,219 @@
+"""Doing things at the same time, and waiting. The only place where Deferreds show.
+
+Everything above is `async def`. A coroutine is awaited, given to `Tasks.start`, or, where
+callbacks meet coroutines (a protocol, a test), to `run`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from homeserver.runtime.clock import Clock
+
+T = TypeVar("T")
+
+__all__ = ["CancelledError", "Gate", "KeyedLock", "Limit", "TimedOut", "gather", "run", "timeout", "wait"]
+
+
+class TimedOut(Exception):
+    """What was awaited took longer than it may."""
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a Deferred is failed with."""
+    return Failure(error)  # type: ignore[no-untyped-call]
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Start a coroutine at once; the Deferred fires with its result. Cancelling it cancels what it awaits.
+
+    Somebody must look at a failure: callers add an errback or await the Deferred.
+    """
+    return Deferred.fromCoroutine(coroutine)
+
+
+async def wait(deferred: Awaitable[T]) -> T:
+    """Await a Deferred that some library returned."""
+    return await deferred
+
+
+async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """Run them side by side; results in the given order.
+
+    When one fails the others are cancelled and, once they have all stopped, its error is raised.
+    """
+    running = [run(coroutine) for coroutine in coroutines]
+    first: list[Failure] = []
+
+    def failed(failure: Failure) -> None:
+        if not first:
+            first.append(failure)
+            for other in running:
+                other.cancel()
+
+    for deferred in running:
+        deferred.addErrback(failed)
+    try:
+        results = [await deferred for deferred in running]
+    except CancelledError:
+        for deferred in running:
+            deferred.cancel()
+        raise
+    if first:
+        first[0].raiseException()
+    return results
+
+
+async def timeout(clock: Clock, seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """The coroutine's result; after `seconds` it is cancelled and TimedOut raised."""
+    deferred = run(coroutine)
+    expired: list[bool] = []
+
+    def expire() -> None:
+        expired.append(True)
+        deferred.cancel()
+
+    call = clock.call_later(seconds, expire)
+    try:
+        return await deferred
+    except CancelledError:
+        if expired:
+            raise TimedOut(f"No answer within {seconds:g} s") from None
+        raise
+    finally:
+        if not expired:
+            call.cancel()
+
+
+class Gate:
+    """Closed until opened: many may wait before it. Opening lets all of them through.
+
+    Cheap in memory, since held syncs stand here by the ten thousand: see `wait`.
+    """
+
+    __slots__ = ("_waiting", "is_open")
+
+    def __init__(self, *, is_open: bool = False) -> None:
+        self.is_open = is_open
+        self._waiting: dict[Deferred[bool], None] = {}
+
+    def open(self) -> None:
+        """Let everyone through, in the order in which they came, now and from now on."""
+        self.is_open = True
+        self._let_through()
+
+    def close(self) -> None:
+        """Make the next ones wait."""
+        self.is_open = False
+
+    def pulse(self) -> None:
+        """Let through those who wait now; who comes later waits."""
+        self._let_through()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    async def wait(self) -> None:
+        """Return once it is open."""
+        if not self.is_open:
+            await self._join()
+
+    async def wait_for(self, clock: Clock, seconds: float) -> bool:
+        """Wait at most `seconds`. Did it open?"""
+        if self.is_open:
+            return True
+        deferred = self._join()
+        call = clock.call_later(seconds, self._give_up, deferred)
+        try:
+            return await deferred
+        finally:
+            if call.active():
+                call.cancel()
+
+    def _join(self) -> Deferred[bool]:
+        deferred: Deferred[bool] = Deferred(self._leave)
+        self._waiting[deferred] = None
+        return deferred
+
+    def _leave(self, deferred: Deferred[bool]) -> None:
+        self._waiting.pop(deferred, None)
+
+    def _give_up(self, deferred: Deferred[bool]) -> None:
+        if deferred in self._waiting:
+            del self._waiting[deferred]
+            deferred.callback(False)
+
+    def _let_through(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for deferred in waiting:
+            if not deferred.called:  # one let through before it may have cancelled it
+                deferred.callback(True)
+
+
+class Limit:
+    """At most `places` at a time inside `async with limit.place()`; others wait their turn."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: dict[Deferred[None], None] = {}
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self) -> None:
+        """Wait for a place; pair with `leave`."""
+        if self._free:
+            self._free -= 1
+            return
+        deferred: Deferred[None] = Deferred(lambda me: self._waiting.pop(me, None))
+        self._waiting[deferred] = None
+        await deferred
+
+    def leave(self) -> None:
+        """Give the place to the next in line."""
+        while self._waiting:
+            deferred = next(iter(self._waiting))
+            del self._waiting[deferred]
+            if not deferred.called:
+                deferred.callback(None)
+                return
+        self._free += 1
+
+    @property
+    def idle(self) -> bool:
+        """Nobody waits (for a Limit of one: and a place is free)."""
+        return self._free > 0 and not self._waiting
+
+
+class KeyedLock:
+    """One at a time per key, in order of arrival: `async with lock.hold(room_id)`."""
+
+    def __init__(self) -> None:
+        self._limits: dict[Hashable, Limit] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        limit = self._limits.get(key)
+        if limit is None:
+            limit = self._limits[key] = Limit(1)
+        await limit.enter()
+        try:
+            yield
+        finally:
+            limit.leave()
+            if limit.idle:
+                self._limits.pop(key, None)
+
+    def __len__(self) -> int:
+        """How many keys are held."""
+        return len(self._limits)

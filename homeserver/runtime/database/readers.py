@@ -1,0 +1,72 @@
+"""Reads: each thread has its own connection, opened when first needed, and sees every answered write."""
+
+import time
+from collections.abc import Callable
+from threading import local
+from typing import Any, TypeVar
+
+from homeserver.runtime.database.backend import Backend, Connection, Remedy
+from homeserver.runtime.database.transaction import Transaction
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+
+
+class Reader:
+    """Runs reads on the thread that calls it, over that thread's own connection."""
+
+    def __init__(self, backend: Backend, *, patience: float) -> None:
+        self._backend = backend
+        self._patience = patience
+        self._mine = local()
+        self._all: list[Connection] = []
+
+    def read(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """The work's result over one stable view; troubles that pass are waited out."""
+        deadline = time.monotonic() + self._patience
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return self._attempt(work, args, kwargs)
+            except Exception as error:
+                trouble = self._backend.diagnose(error)
+                if trouble is None:
+                    raise
+                if trouble.remedy is Remedy.RECONNECT:
+                    self._disconnect()
+                if trouble.remedy in (Remedy.REPLACE, Remedy.GIVE_UP) or time.monotonic() >= deadline:
+                    raise trouble.answer from error
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Close every thread's connection; the threads must have ended."""
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+        self._mine = local()
+
+    def _attempt(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._mine.connection = self._backend.connect(writing=False)
+            self._all.append(connection)
+        txn = Transaction(self._backend.dialect, connection.cursor)
+        try:
+            connection.begin()
+            result = work(txn, *args, **kwargs)
+            connection.commit()
+        except BaseException:
+            connection.roll_back()
+            raise
+        if txn.effects:
+            raise RuntimeError(f"{work!r} is a read: nothing is committed that could have an after_commit")
+        return result
+
+    def _disconnect(self) -> None:
+        connection: Connection | None = getattr(self._mine, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._all.remove(connection)
+            self._mine.connection = None
