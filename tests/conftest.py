@@ -1,0 +1,69 @@
+"""The fixtures of all tests: time, databases, and (further down the tree) a whole server and its people."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from homeserver.runtime.database import Database, open_database
+from homeserver.runtime.migrations import DialectName
+from tests.support.clock import FakeClock
+from tests.support.database import Databases, storage_migrations
+from tests.support.running import result
+
+DIALECTS: tuple[DialectName, ...] = ("sqlite", "postgresql")
+
+
+@pytest.fixture
+def time() -> FakeClock:
+    """A clock that stands still until the test moves it: `time.advance(5.1)`."""
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The session's factory of databases."""
+    factory = Databases(tmp_path_factory.mktemp("databases"))
+    yield factory
+    factory.stop()
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> DialectName:
+    """Each kind of database in turn."""
+    chosen: DialectName = request.param
+    return chosen
+
+
+@pytest.fixture
+def database(databases: Databases, dialect: DialectName) -> Iterator[Database]:
+    """The storage's tables without rows, on each kind of database; works run at once."""
+    url = databases.fresh(dialect)
+    opened = open_database(url, inline=True, durable=False, migrations=storage_migrations())
+    opened.start()
+    yield opened
+    result(opened.stop())
+    _remove(url)
+
+
+@pytest.fixture
+def sqlite_database(databases: Databases) -> Iterator[Database]:
+    """As `database`, on SQLite only: for tests of what lies above the SQL."""
+    url = databases.fresh("sqlite")
+    opened = open_database(url, inline=True, durable=False, migrations=storage_migrations())
+    opened.start()
+    yield opened
+    result(opened.stop())
+    _remove(url)
+
+
+@pytest.fixture
+def empty_database_url(databases: Databases, dialect: DialectName) -> str:
+    """Where a database without any table may be opened, on each kind of database."""
+    return databases.empty(dialect)
+
+
+def _remove(url: str) -> None:
+    if url.startswith("sqlite:///"):
+        for end in ("", "-wal", "-shm", ".lock"):
+            Path(url.removeprefix("sqlite:///") + end).unlink(missing_ok=True)
