@@ -100,12 +100,12 @@ class SigningKey:
 
 def sign_json(obj: Mapping[str, Json], server_name: ServerName, key: SigningKey) -> JsonObject:
     """The object with a signature of `server_name` added; other signatures and `unsigned` stay."""
-    return _with_signature(obj, server_name, key.key_id, key.sign(_json_bytes(obj)))
+    return _with_signature(obj, server_name, key.key_id, key.sign(json_to_sign(obj)))
 
 
 def verify_json(obj: Mapping[str, Json], server_name: ServerName, verify_key: VerifyKey) -> None:
     """Raises BadSignature unless the object is signed by this key of this server (or user, or device)."""
-    verify_key.verify(_json_bytes(obj), _signature(obj, server_name, verify_key.key_id))
+    verify_key.verify(json_to_sign(obj), _signature(obj, server_name, verify_key.key_id))
 
 
 def sign_event(
@@ -135,7 +135,7 @@ def required_signers(version: RoomVersion, pdu: Mapping[str, Json]) -> set[Serve
     """The servers that must have signed an event for it to be accepted.
 
     The sender's, except for an invite by third-party ID; in room versions 1 and 2 the one in the event ID;
-    for a restricted join the authorising user's. Expects a PDU whose form has been checked.
+    the authorising user's where one is named (restricted joins). Expects a PDU whose form has been checked.
     """
     content = pdu["content"]
     if not isinstance(content, dict) or pdu["type"] != "m.room.member":
@@ -146,14 +146,15 @@ def required_signers(version: RoomVersion, pdu: Mapping[str, Json]) -> set[Serve
         signers.add(domain_of(str(pdu["sender"])))
     if version.event_id_format is EventIdFormat.EXPLICIT:
         signers.add(domain_of(str(pdu["event_id"])))
-    if version.restricted and membership == "join":
+    if version.restricted:
         authoriser = content.get("join_authorised_via_users_server")
         if isinstance(authoriser, str) and ":" in authoriser:
             signers.add(domain_of(authoriser))
     return signers
 
 
-def _json_bytes(obj: Mapping[str, Json]) -> bytes:
+def json_to_sign(obj: Mapping[str, Json]) -> bytes:
+    """The bytes that a signature of the object covers. Raises NotCanonical."""
     return canonical_json.encode({key: value for key, value in obj.items() if key not in _NOT_SIGNED})
 
 
