@@ -27,7 +27,7 @@ def migrate(connection: Connection, dialect: DialectName, migrations: Sequence[M
 
 def _applied(connection: Connection, dialect: DialectName) -> set[int]:
     connection.begin()
-    txn = Transaction(dialect, connection.cursor)
+    txn = Transaction(dialect, connection.cursor, is_writing=True)
     txn.execute(
         "CREATE TABLE IF NOT EXISTS applied_migrations (number BIGINT PRIMARY KEY, name TEXT NOT NULL)"
     )
@@ -39,7 +39,7 @@ def _applied(connection: Connection, dialect: DialectName) -> set[int]:
 def _apply(connection: Connection, dialect: DialectName, step: Migration) -> None:
     connection.begin()
     try:
-        txn = Transaction(dialect, connection.cursor)
+        txn = Transaction(dialect, connection.cursor, is_writing=True)
         for statement in step.statements(dialect):
             txn.execute(statement.replace("%", "%%"))
         txn.execute("INSERT INTO applied_migrations (number, name) VALUES (%s, %s)", (step.number, step.name))

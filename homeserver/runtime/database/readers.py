@@ -52,7 +52,7 @@ class Reader:
         if connection is None:
             connection = self._mine.connection = self._backend.connect(writing=False)
             self._all.append(connection)
-        txn = Transaction(self._backend.dialect, connection.cursor)
+        txn = Transaction(self._backend.dialect, connection.cursor, is_writing=False)
         try:
             connection.begin()
             result = work(txn, *args, **kwargs)
@@ -60,8 +60,6 @@ class Reader:
         except BaseException:
             connection.roll_back()
             raise
-        if txn.effects:
-            raise RuntimeError(f"{work!r} is a read: nothing is committed that could have an after_commit")
         return result
 
     def _disconnect(self) -> None:

@@ -48,10 +48,11 @@ class Transaction:
     bytes; BOOLEAN columns as bool on PostgreSQL and as 0 or 1 on SQLite.
     """
 
-    __slots__ = ("_cursor", "_execute", "dialect", "effects")
+    __slots__ = ("_cursor", "_execute", "dialect", "effects", "is_writing")
 
-    def __init__(self, dialect: DialectName, cursor: Cursor) -> None:
+    def __init__(self, dialect: DialectName, cursor: Cursor, *, is_writing: bool) -> None:
         self.dialect: DialectName = dialect
+        self.is_writing = is_writing
         self.effects: list[Effect] = []
         self._cursor = cursor
         self._execute = cursor.execute
@@ -100,6 +101,8 @@ class Transaction:
     def after_commit(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Call the function on the reactor thread once this work is committed, in commit order.
 
-        If the work fails or runs again, what it registered is forgotten.
+        If the work fails or runs again, what it registered is forgotten. In a read it is an error.
         """
+        if not self.is_writing:
+            raise RuntimeError("A read commits nothing that something could come after")
         self.effects.append((function, args, kwargs))

@@ -171,7 +171,7 @@ class Writer:
                 connection.release()
 
     def _run(self, connection: Connection, work: Work) -> None:
-        txn = Transaction(self._backend.dialect, connection.cursor)
+        txn = Transaction(self._backend.dialect, connection.cursor, is_writing=True)
         log_context.enter(work.context)
         work.result = work.function(txn, *work.args, **work.kwargs)
         work.effects = txn.effects
