@@ -11,7 +11,7 @@ import re
 _STARS = re.compile(r"\*+")
 _MARKS = re.compile(r"[*?]+")
 # Not between two word characters: the start or end of the text, or beside a character outside [A-Za-z0-9_].
-_WORD_BOUNDARY = r"(?:(?<![A-Za-z0-9_])|(?![A-Za-z0-9_]))"
+WORD_BOUNDARY = r"(?:(?<![A-Za-z0-9_])|(?![A-Za-z0-9_]))"
 
 
 class Glob:
@@ -72,7 +72,7 @@ def _whole_expression(pieces: list[str]) -> str:
 def _words_expression(pieces: list[str]) -> str:
     # A leading or trailing star reaches to the start or end of the text, which is a boundary.
     if pieces[0]:
-        pieces[0] = _WORD_BOUNDARY + pieces[0]
+        pieces[0] = WORD_BOUNDARY + pieces[0]
     if pieces[-1]:
-        pieces[-1] += _WORD_BOUNDARY
+        pieces[-1] += WORD_BOUNDARY
     return "".join(f"(?>.*?{piece})" for piece in pieces if piece)
