@@ -8,16 +8,15 @@ https://spec.matrix.org/latest/client-server-api/#conditions-1
 import re
 from collections.abc import Callable, Mapping
 from operator import eq, ge, gt, le, lt
-from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
+from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.globs import WORD_BOUNDARY, Glob
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.property_paths import MISSING, PropertyPath, parse_path, value_at
 from homeserver.protocol.push_rules_default import OWN_USER_ID
 
-DEFAULT_NOTIFICATION_LEVEL = 50
 _BODY: PropertyPath = ("content", "body")
 _COUNT = re.compile(r"(==|<=|>=|<|>|)([0-9]{1,18})", re.ASCII)
 _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
@@ -33,15 +32,7 @@ _COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
 class EventFacts:
     """What rules may ask of one event. Use one for all its recipients: it remembers what it worked out."""
 
-    __slots__ = (
-        "_folded",
-        "event",
-        "member_count",
-        "notification_levels",
-        "room_id",
-        "sender",
-        "sender_level",
-    )
+    __slots__ = ("_folded", "event", "levels", "member_count", "room_id", "sender")
 
     def __init__(
         self,
@@ -50,17 +41,14 @@ class EventFacts:
         room_id: RoomId,
         sender: UserId,
         member_count: int,
-        sender_level: float = 0,
-        notification_levels: Mapping[str, Json] = MappingProxyType({}),
+        levels: PowerLevels,
     ) -> None:
-        """`event` as clients see it; `member_count` counts joined members; the levels are those of the room:
-        `sender_level` the sender's, `notification_levels` the `notifications` of m.room.power_levels."""
+        """`event` as clients see it; `member_count` counts joined members; `levels` are those of the room now."""
         self.event = event
         self.room_id = room_id
         self.sender = sender
         self.member_count = member_count
-        self.sender_level = sender_level
-        self.notification_levels = notification_levels
+        self.levels = levels
         self._folded: dict[PropertyPath, str | None] = {}
 
     def folded(self, path: PropertyPath) -> str | None:
@@ -74,10 +62,7 @@ class EventFacts:
 
     def sender_may_notify(self, key: str) -> bool:
         """Has the sender the level to trigger notifications of this type, such as "room"?"""
-        level = self.notification_levels.get(key, DEFAULT_NOTIFICATION_LEVEL)
-        if not isinstance(level, int) or isinstance(level, bool):
-            level = DEFAULT_NOTIFICATION_LEVEL
-        return self.sender_level >= level
+        return self.levels.of_user(self.sender) >= self.levels.to_notify(key)
 
 
 class Recipient(NamedTuple):

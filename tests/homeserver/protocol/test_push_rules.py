@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homeserver.protocol.auth_rules.power_levels import PowerLevels
+from homeserver.protocol.events import Event
 from homeserver.protocol.push_conditions import EventFacts, Recipient
 from homeserver.protocol.push_rules import (
     DEFAULT_RULE_SET,
@@ -20,16 +22,37 @@ from homeserver.protocol.push_rules import (
     to_json,
 )
 from homeserver.protocol.push_rules_editing import enable, parse_rule, put
+from homeserver.protocol.room_versions import room_version
 
 ALICE, BOB, CAROL = "@alice:example.org", "@bob:example.org", "@carol:example.org"
 ROOM = "!room:example.org"
+
+
+def levels(*, of_alice=0, to_notify=None):
+    """Power levels as a room of version 11 states them."""
+    content = {"users": {ALICE: of_alice}, "notifications": {} if to_notify is None else {"room": to_notify}}
+    pdu = {
+        "type": "m.room.power_levels",
+        "state_key": "",
+        "sender": CAROL,
+        "content": content,
+        "room_id": ROOM,
+    }
+    pdu |= {"depth": 1, "origin_server_ts": 1, "prev_events": [], "auth_events": []}
+    return PowerLevels({("m.room.power_levels", ""): Event.from_pdu(room_version("11"), pdu)})
+
+
+NO_LEVELS = PowerLevels({})
+MODERATOR = levels(of_alice=50)
 
 
 def facts(event_type="m.room.message", content=None, state_key=None, **about):
     event = {"type": event_type, "sender": ALICE, "room_id": ROOM, "content": content or {}}
     if state_key is not None:
         event["state_key"] = state_key
-    return EventFacts(event, **{"room_id": ROOM, "sender": ALICE, "member_count": 3, **about})
+    return EventFacts(
+        event, **{"room_id": ROOM, "sender": ALICE, "member_count": 3, "levels": NO_LEVELS, **about}
+    )
 
 
 def rule_set(*rules):
@@ -91,11 +114,13 @@ def test_an_invite_sounds_for_whom_it_invites():
 def test_mentioning_the_room_needs_the_power_to():
     content = {"msgtype": "m.text", "m.mentions": {"room": True}}
     assert not evaluate_default(facts(content=content)).highlight
-    assert evaluate_default(facts(content=content, sender_level=50)).highlight
-    lowered = {"notification_levels": {"room": 0}}
-    assert evaluate_default(facts(content=content, **lowered)).highlight
-    assert not evaluate_default(facts(content=content, notification_levels={"room": "0"})).highlight
-    assert not evaluate_default(facts(content={"m.mentions": {"room": 1}}, sender_level=100)).highlight
+    assert evaluate_default(facts(content=content, levels=levels(of_alice=50))).highlight
+    assert not evaluate_default(facts(content=content, levels=levels(of_alice=49))).highlight
+    assert evaluate_default(facts(content=content, levels=levels(to_notify=0))).highlight
+    assert not evaluate_default(facts(content=content, levels=levels(to_notify="0"))).highlight
+    assert not evaluate_default(
+        facts(content={"m.mentions": {"room": 1}}, levels=levels(of_alice=100))
+    ).highlight
 
 
 def test_nobody_is_notified_of_their_own_events():
@@ -128,7 +153,7 @@ json_values = st.recursive(
     st.sampled_from([None, "", BOB, CAROL]),
 )
 def test_one_evaluation_speaks_for_everybody_but_the_personal_targets(event_type, content, state_key):
-    event_facts = facts(event_type, content, state_key, sender_level=50)
+    event_facts = facts(event_type, content, state_key, levels=MODERATOR)
     everybody = evaluate_default(event_facts)
     for user_id in (BOB, CAROL):
         if user_id not in personal_targets(event_type, state_key, content):
