@@ -18,3 +18,5 @@ class Requester:
     is_guest: bool = False
     is_admin: bool = False
     shadow: bool = False
+    is_locked: bool = False
+    is_suspended: bool = False
