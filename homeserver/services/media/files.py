@@ -30,7 +30,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PIECE = 256 * 1024
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MARK = re.compile(r"([0-9a-f]{64})\.[0-9a-f]+\.mark")
 _CONTENT_HASH = re.compile(r"[0-9a-f]{64}")
 
