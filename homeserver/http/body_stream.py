@@ -1,10 +1,18 @@
 """The body of a large upload, read while it arrives."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from homeserver.protocol.errors import MatrixError, TooLarge
+
+
+class Flow(Protocol):
+    """Stops the bytes from coming, or lets them come."""
+
+    def __call__(self, *, flows: bool) -> None: ...
+
 
 HIGH_WATER_BYTES = 256 * 1024
 
@@ -25,13 +33,11 @@ class BodyStream:
 
     __slots__ = ("_buffered", "_chunks", "_ended", "_flow", "_left", "_paused", "_waiting", "length")
 
-    def __init__(
-        self, *, max_bytes: int, length: int | None = None, flow: Callable[[bool], object] | None = None
-    ) -> None:
+    def __init__(self, *, max_bytes: int, length: int | None = None, flow: Flow | None = None) -> None:
         self.length = length
         """What Content-Length says, if it says anything."""
         self._left = max_bytes
-        self._flow = flow  # called with False to stop the bytes from coming, True to go on
+        self._flow = flow
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
@@ -46,6 +52,7 @@ class BodyStream:
             if self._ended:
                 return b""
             self._waiting = Deferred()
+            self._let_flow(flows=True)
             try:
                 await self._waiting
             except CancelledError:
@@ -56,7 +63,7 @@ class BodyStream:
         self._buffered = 0
         if self._paused:
             self._paused = False
-            self._let_flow(True)
+            self._let_flow(flows=True)
         return data
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -75,7 +82,7 @@ class BodyStream:
         self._buffered += len(data)
         if self._buffered > HIGH_WATER_BYTES and not self._paused:
             self._paused = True
-            self._let_flow(False)
+            self._let_flow(flows=False)
         self._wake()
 
     def finish(self) -> None:
@@ -100,6 +107,6 @@ class BodyStream:
         if waiting is not None:
             waiting.callback(None)
 
-    def _let_flow(self, flows: bool) -> None:
+    def _let_flow(self, *, flows: bool) -> None:
         if self._flow is not None:
-            self._flow(flows)
+            self._flow(flows=flows)

@@ -123,6 +123,11 @@ def of_error(error: MatrixError) -> Reply:
     return Reply(error.status, error.body(), headers)
 
 
+def of_mistake(request_id: str) -> Reply:
+    """For a mistake of ours: the client learns nothing but which request to ask the operator about."""
+    return Reply(500, {"errcode": "M_UNKNOWN", "error": "Internal server error", "request_id": request_id})
+
+
 def of_answer(answer: Answer) -> Reply:
     """What the endpoint returned, as a Reply."""
     return answer if isinstance(answer, Reply) else Reply(200, answer)

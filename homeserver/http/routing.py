@@ -42,6 +42,9 @@ PARSERS: dict[str, Callable[[str], str]] = {
     "serverName": parse_server_name,
     "userId": parse_user_id,
 }
+PREFLIGHT = Reply(204, headers={"Access-Control-Max-Age": "86400"})
+"""The answer to OPTIONS, wherever asked; the CORS headers proper are on every answer."""
+
 DEFAULT_MAX_BODY = 2 * 65_536
 
 
@@ -227,25 +230,12 @@ class Router:
     async def answer(self, request: Request, found: Found | MatrixError | None = None) -> Answer:
         """The answer, errors included. Raises only CancelledError, when the request was cancelled.
 
-        `found`: what `find` returned or raised, where it was asked before.
+        `found`: what `find` returned or raised, where it was asked before. The observer needs it too.
         """
         started = perf_counter()
-        route = None
         answer: Answer
         try:
-            if found is None:
-                found = self.find(request.method, request.path)
-            if isinstance(found, MatrixError):
-                raise found
-            route = found.route
-            if route.auth is not Auth.NONE:
-                asks = self._authenticate(request, route)
-                if asks is not None and not isinstance(asks, Requester):
-                    asks = await asks
-                request.known_requester = asks
-            if route.limited is not None and self._limiter is not None:
-                self._limiter(request, route.limited)
-            answer = await route.endpoint(self._services, request, *found.parameters)
+            answer = PREFLIGHT if request.method == "OPTIONS" else await self._run(request, found)
         except MatrixError as error:
             answer = reply.of_error(error)
         except CancelledError:
@@ -253,13 +243,28 @@ class Router:
         except Exception:
             answer = _failed(request)
         if self._observer is not None:
-            self._observer(
-                request, route, answer.status if isinstance(answer, Reply) else 200, perf_counter() - started
-            )
+            route = found.route if isinstance(found, Found) else None
+            status = answer.status if isinstance(answer, Reply) else 200
+            self._observer(request, route, status, perf_counter() - started)
         return answer
+
+    async def _run(self, request: Request, found: Found | MatrixError | None) -> Answer:
+        if isinstance(found, MatrixError):
+            raise found
+        if found is None:
+            found = self.find(request.method, request.path)
+        route = found.route
+        if route.auth is not Auth.NONE:
+            asks = self._authenticate(request, route)
+            if asks is not None and not isinstance(asks, Requester):
+                asks = await asks
+            request.known_requester = asks
+        if route.limited is not None and self._limiter is not None:
+            self._limiter(request, route.limited)
+        return await route.endpoint(self._services, request, *found.parameters)
 
 
 def _failed(request: Request) -> Reply:
-    """A mistake of ours: logged here, once; the client learns only which request to ask about."""
+    """A mistake of ours: logged here, once."""
     logger.exception("%s %s failed", request.method, request.path)
-    return Reply(500, {"errcode": "M_UNKNOWN", "error": "Internal server error", "request_id": request.id})
+    return reply.of_mistake(request.id)
