@@ -33,14 +33,20 @@ _OLD_OPAQUE_ID = re.compile(r"[!-~]{1,254}", re.ASCII)
 
 
 def is_server_name(text: str) -> bool:
-    """Does the text follow the server name grammar? `example.org`, `1.2.3.4:80`, `[::1]:8448`."""
+    """Does the text follow the server name grammar? `example.org`, `1.2.3.4:80`, `[::1]:8448`.
+
+    Empty labels are refused, although the grammar takes them: a server named `..` must not reach a path.
+    """
     match = _SERVER_NAME.fullmatch(text)
     if match is None or (match["port"] is not None and int(match["port"]) > 65_535):
         return False
-    if match["ipv6"] is not None:
+    host = match["host"]
+    if host is None:
         return _is_ipv6(match["ipv6"][1:-1])
-    if _IPV4.fullmatch(match["host"]):
-        return all(int(part) <= 255 for part in match["host"].split("."))
+    if host[0] == "." or ".." in host:
+        return False
+    if _IPV4.fullmatch(host):
+        return all(int(part) <= 255 for part in host.split("."))
     return True
 
 
