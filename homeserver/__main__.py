@@ -1,7 +1,7 @@
 """The `postroom` command.
 
-Each subcommand is a module of homeserver.commands, imported only when it is called for: `postroom serve` must answer
-within a fraction of a second and has no use for the others.
+Each subcommand is a module of homeserver.commands, imported only when it is called for: `postroom serve` must
+answer within a fraction of a second and has no use for the others.
 """
 
 from importlib import import_module

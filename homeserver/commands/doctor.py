@@ -111,7 +111,9 @@ def check_well_known(config: Config) -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             problem = f"cannot be read: {reason(error)}"
         if problem:
-            advice = "Let the web server of that name pass /.well-known/matrix/ on to Postroom, which answers it."
+            advice = (
+                "Let the web server of that name pass /.well-known/matrix/ on to Postroom, which answers it."
+            )
             yield Finding("well-known", "warn", f"{url} {problem}", advice)
         else:
             yield Finding("well-known", "ok", url)
@@ -192,7 +194,9 @@ def check_clock(config: Config) -> Iterator[Finding]:
         theirs = None
     offset = 0.0 if theirs is None else abs(time.time() - theirs)
     if offset > GREATEST_CLOCK_OFFSET_SECONDS:
-        yield Finding("clock", "warn", f"{offset:.0f} s away from that of {urlsplit(config.client_url).hostname}")
+        yield Finding(
+            "clock", "warn", f"{offset:.0f} s away from that of {urlsplit(config.client_url).hostname}"
+        )
     else:
         yield Finding("clock", "ok", "synchronised")
 
@@ -209,7 +213,9 @@ def check_database(config: Config) -> Iterator[Finding]:
     url = config.database.url
     file = config.sqlite_file
     if file is not None and not file.exists():
-        yield Finding("database", "warn", f"{file} does not exist yet", "The server makes it at its first start.")
+        yield Finding(
+            "database", "warn", f"{file} does not exist yet", "The server makes it at its first start."
+        )
         return
     try:
         version = schema_version(url)
@@ -233,7 +239,9 @@ def check_disk(config: Config) -> Iterator[Finding]:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
         if free < LEAST_FREE_BYTES:
-            yield Finding("disk", "fail", f"{folder}: only {megabytes(free)} free", "Postroom needs at least 1 GiB.")
+            yield Finding(
+                "disk", "fail", f"{folder}: only {megabytes(free)} free", "Postroom needs at least 1 GiB."
+            )
         else:
             yield Finding("disk", "ok", f"{folder}: {megabytes(free)} free")
     yield check_signing_key(config.signing_key)
@@ -258,7 +266,9 @@ def fetch(url: str) -> Fetched:
     request = urllib.request.Request(url, headers={"User-Agent": "postroom-doctor"})  # noqa: S310 built above
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 http or https only
         date = answer.headers["Date"]
-        return Fetched(answer.read(MAX_ANSWER_BYTES), parsedate_to_datetime(date).timestamp() if date else None)
+        return Fetched(
+            answer.read(MAX_ANSWER_BYTES), parsedate_to_datetime(date).timestamp() if date else None
+        )
 
 
 def reason(error: Exception) -> str:

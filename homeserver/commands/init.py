@@ -39,12 +39,16 @@ registration:
 @config_option
 @click.option("--server-name", help="The part of every user ID after the colon; asked for if not given.")
 @click.option("--listen", default="127.0.0.1:8008", show_default=True, help="Address and port to listen on.")
-@click.option("--data-dir", default="data", show_default=True, help="Folder of the database, the key and the media.")
+@click.option(
+    "--data-dir", default="data", show_default=True, help="Folder of the database, the key and the media."
+)
 @click.option(
     "--registration", type=click.Choice(get_args(RegistrationMode)), default="closed", show_default=True,
     help="Who may make an account.",
 )  # fmt: skip
-def init(config_path: Path, server_name: str | None, *, listen: str, data_dir: str, registration: str) -> None:
+def init(
+    config_path: Path, server_name: str | None, *, listen: str, data_dir: str, registration: str
+) -> None:
     """Write a configuration and a signing key, and say what is next.
 
     Overwrites nothing.
@@ -73,7 +77,9 @@ def write_new(path: Path, text: str) -> None:
 
 def say_what_is_next(config_path: Path, signing_key: Path, *, is_local: bool) -> None:
     option = "" if config_path == Path("homeserver.yaml") else f" --config {config_path}"
-    click.echo(f"Wrote {config_path}, and the signing key {signing_key}: keep the key secret, and back it up.")
+    click.echo(
+        f"Wrote {config_path}, and the signing key {signing_key}: keep the key secret, and back it up."
+    )
     click.echo("Next:")
     click.echo(f"  postroom serve{option}                    start the server")
     click.echo(f"  postroom add-user NAME --admin{option}    make an account")

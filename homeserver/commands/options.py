@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from homeserver.config import Config, ConfigMistakes, load
+from homeserver.config import Config, load
+from homeserver.runtime.settings import SettingsError
 
 config_option = click.option(
     "-c",
@@ -26,6 +27,6 @@ def read_config(path: Path) -> Config:
         click.echo(f"There is no {path}. `postroom init` writes one; --config names another.", err=True)
     except OSError as error:
         click.echo(f"{path} cannot be read: {error.strerror}", err=True)
-    except ConfigMistakes as mistakes:
+    except SettingsError as mistakes:
         click.echo(str(mistakes), err=True)
     sys.exit(1)

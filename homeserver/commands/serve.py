@@ -2,21 +2,28 @@
 
 import gc
 import logging
+import os
+import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
+from twisted.internet.defer import Deferred
 
+from homeserver import __version__
 from homeserver.app import App, CannotServe, build
 from homeserver.commands.options import config_option, read_config
 from homeserver.config import Config
+from homeserver.runtime.concurrency import run
 from homeserver.runtime.log_output import lead_in_twisted, open_log
 from homeserver.runtime.reactor import Reactor, install_reactor
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5
+"""After so long the process ends, whatever has not."""
+GARBAGE_THRESHOLD = 50_000
+"""Allocations between two looks for cycles: Python's default of 700 costs a busy server several percent."""
 
 
 @click.command()
@@ -26,6 +33,89 @@ def serve(config_path: Path) -> None:
     config = read_config(config_path)
     begin_logging(config)
     reactor = install_reactor()
-    app = build(config, reactor)
-    status = run(app, reactor, when_started=lambda: say_where(config, config_path))
+    try:
+        app = build(config, reactor)
+    except CannotServe as error:
+        sys.exit(f"Cannot start: {error}")
+    status = run_until_stopped(app, reactor, welcome(config, config_path))
     sys.exit(status)
+
+
+def begin_logging(config: Config) -> None:
+    settings = config.logging
+    try:
+        open_log(
+            settings.file, level=settings.level, levels=settings.levels, as_json=settings.format == "json"
+        )
+    except OSError as error:
+        sys.exit(f"Cannot start: the log file {settings.file}: {error.strerror}")
+    lead_in_twisted()
+
+
+def run_until_stopped(app: App, reactor: Reactor, message: str) -> int:
+    """The exit status: 1 when the server could not start."""
+    failures: list[str] = []
+
+    async def start() -> None:
+        try:
+            await app.start()
+        except CannotServe as error:
+            failures.append(str(error))
+        except Exception:
+            logger.exception("The server could not start")
+            failures.append("see the log")
+        else:
+            settle_memory()
+            click.echo(message)
+            return
+        reactor.stop()
+
+    def stop() -> "Deferred[None]":
+        if not failures:
+            logger.info("Stopping")
+        end_at_the_latest()
+        return run(app.stop())
+
+    reactor.callWhenRunning(lambda: run(start()))
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload_certificates))
+    reactor.run()
+    for failure in failures:
+        click.echo(f"Cannot start: {failure}", err=True)
+    return 1 if failures else 0
+
+
+def end_at_the_latest() -> None:
+    """A stop that hangs, whatever the reason, becomes a kill: what was acknowledged is on the disk."""
+
+    def give_up(*_: object) -> None:
+        logger.error("Not everything stopped within %d s: ending anyway", STOP_SECONDS)
+        logging.shutdown()
+        os._exit(1)
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(STOP_SECONDS)
+
+
+def settle_memory() -> None:
+    """What is alive now stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+
+
+def welcome(config: Config, config_path: Path) -> str:
+    """What the operator wants to know, in a few lines."""
+    command = Path(sys.argv[0])
+    name = "postroom" if command.name == "__main__.py" else os.path.relpath(command)
+    option = "" if config_path == Path("homeserver.yaml") else f" --config {os.path.relpath(config_path)}"
+    where = config.sqlite_file or "PostgreSQL"
+    return "\n".join(
+        (
+            f"Postroom {__version__} serves {config.server_name}",
+            f"  listens at    {', '.join(config.urls())}",
+            f"  add a user    {name} add-user NAME{option}",
+            f"  its files     {config_path.absolute()}, {config.data_dir} (database: {where})",
+            "Ctrl+C stops it.",
+        )
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Federation:
-    """Server names in `allow` and `deny` may hold `*` and `?`; `deny` wins; an empty `allow` allows everyone."""
+    """Names in `allow` and `deny` may hold `*` and `?`; `deny` wins; an empty `allow` allows everyone."""
 
     enabled: bool = True
     allow: tuple[str, ...] = ()

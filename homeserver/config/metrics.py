@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from homeserver.config.secrets import secret
+
 
 @dataclass(frozen=True)
 class Metrics:
-    bearer_token: str | None = None
+    bearer_token: str | None = secret(None)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from homeserver.runtime.settings import BadSetting
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -9,6 +11,14 @@ class Limit:
 
     per_second: float
     burst: int
+
+    def __post_init__(self) -> None:
+        if self.per_second <= 0:
+            raise BadSetting(
+                "per_second", "must be more than 0; `off` instead of the section lifts the limit"
+            )
+        if self.burst < 1:
+            raise BadSetting("burst", "must be at least 1; `off` instead of the section lifts the limit")
 
 
 @dataclass(frozen=True)
@@ -38,3 +48,8 @@ class RateLimits:
     downloads: Limit | None = Limit(20, 200)
     searches: Limit | None = Limit(1, 20)
     reports: Limit | None = Limit(0.1, 5)
+
+    def by_name(self) -> dict[str, Limit | None]:
+        """Every limit; none of them is on unless `enabled`."""
+        limits = {name: value for name, value in vars(self).items() if name != "enabled"}
+        return limits if self.enabled else dict.fromkeys(limits)

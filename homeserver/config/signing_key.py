@@ -19,7 +19,10 @@ def read_signing_key(path: Path) -> SigningKey:
 
 
 def make_signing_key(path: Path) -> SigningKey:
-    """A new key in a new file that only this account can read. Raises FileExistsError: a key is never overwritten."""
+    """A new key in a new file that only this account can read.
+
+    Raises FileExistsError: a key is never overwritten.
+    """
     key = SigningKey.generate()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:

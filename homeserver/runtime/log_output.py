@@ -3,7 +3,7 @@
 import logging
 import logging.handlers
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import orjson
@@ -21,7 +21,7 @@ QUIET = {"twisted": "warning"}
 class TextFormatter(logging.Formatter):
     """One line for people: time in UTC, level, request or task, logger, message."""
 
-    converter = time.gmtime
+    converter: Callable[[float | None], time.struct_time] = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__(TEXT, TIME)
@@ -63,4 +63,4 @@ def open_log(file: Path | None, *, level: str, levels: Mapping[str, str], as_jso
 
 def lead_in_twisted() -> None:
     """From here on Twisted logs through the logger `twisted`."""
-    globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)  # type: ignore[list-item] # zope

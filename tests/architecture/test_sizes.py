@@ -32,7 +32,11 @@ def length_in_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines of code: the docstring and the signature's decorators are not held against a function."""
     lines = (function.end_lineno or function.lineno) - function.lineno + 1
     first = function.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+    if (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    ):
         lines -= (first.end_lineno or first.lineno) - first.lineno + 1
     return lines
 
@@ -56,7 +60,9 @@ def test_no_file_is_too_long(source: Path) -> None:
 
 def test_no_function_is_too_long(source: Path) -> None:
     tree = ast.parse(source.read_text())
-    lengths = {f"{name_of(source)}:{node.lineno} {node.name}": length_in_lines(node) for node in functions(tree)}
+    lengths = {
+        f"{name_of(source)}:{node.lineno} {node.name}": length_in_lines(node) for node in functions(tree)
+    }
     for name, length in lengths.items():
         if length > FUNCTION_BUDGET:
             warnings.warn(f"{name} has {length} lines; the budget is {FUNCTION_BUDGET}", stacklevel=1)
