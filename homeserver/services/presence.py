@@ -1,0 +1,393 @@
+"""Who is online, and telling those who share a room with them.
+
+Everything is in memory. There are no timers for users: one sweep every few seconds looks only at those for
+whom something is due. Changes gather for half a second and then become one position, noted in the logs of the
+rooms concerned, so that a sync looks at its own rooms and a user without company wakes nobody.
+https://spec.matrix.org/latest/client-server-api/#presence
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from homeserver.protocol.errors import Forbidden
+from homeserver.protocol.ids import RoomId, UserId
+from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.presence import (
+    LONG_AGO,
+    OFFLINE,
+    PresenceState,
+    Signs,
+    Visible,
+    decide,
+    is_away,
+    next_change,
+)
+from homeserver.runtime.clock import Clock, DelayedCall
+from homeserver.runtime.database import Database
+from homeserver.runtime.tasks import Tasks
+from homeserver.services.recent_changes import RecentChanges
+from homeserver.services.streams import Change, Streams
+from homeserver.storage.presence import LastPresence, PresenceStore
+
+SWEEP_S = 5
+SAVE_EVERY_S = 60
+FLUSH_EVERY_S = 0.5
+LONGEST_FLUSH_S = 10.0
+WAKES_PER_S = 2_000
+"""So many syncs may be woken for presence each second; beyond that, changes gather for longer."""
+MOST_IN_FLUSH = 500
+MOST_IN_SAVE = 1_000
+
+
+class SharedRooms(Protocol):
+    """What presence asks of rooms."""
+
+    def joined_now(self, user_id: UserId) -> Collection[RoomId]:
+        """The rooms a user is in, from memory; nothing if they are not in memory."""
+
+    async def joined(self, user_id: UserId) -> Collection[RoomId]:
+        """The same, read if need be."""
+
+    def local_members(self, room_id: RoomId) -> Collection[UserId]:
+        """The joined members with an account here, from memory; nothing if the room is not in memory."""
+
+
+class _Person:
+    __slots__ = ("due", "is_known", "shown", "signs")
+
+    def __init__(self) -> None:
+        self.signs = Signs()
+        self.shown: Visible = OFFLINE
+        self.due = 0  # the sweep that will look at them; 0: none
+        self.is_known = False  # what the database says has been taken in
+
+
+class Presence:
+    """Sync calls `begin_sync` and `end_sync`; whatever a user does themselves calls `note_activity`.
+
+    When not `enabled` everybody is offline and nothing is noted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: PresenceStore,
+        *,
+        streams: Streams,
+        clock: Clock,
+        tasks: Tasks,
+        rooms: SharedRooms,
+        enabled: bool = True,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._streams = streams
+        self._clock = clock
+        self._tasks = tasks
+        self._rooms = rooms
+        self.enabled = enabled
+        self._people: dict[UserId, _Person] = {}
+        self._recent: RecentChanges[RoomId, UserId] = RecentChanges(lambda: streams.position, per_key=512)
+        self._sweeps: dict[int, list[UserId]] = {}
+        self._timer: DelayedCall | None = None
+        self._changed: dict[UserId, set[RoomId] | None] = {}  # to be told in these rooms; None: in all
+        self._is_flushing = False
+        self._flush_at = 0
+        self._unsaved: dict[UserId, None] = {}
+        self._save_at = 0
+
+    async def start(self) -> None:
+        """Who was online when the server went down has a moment to come back before they are offline."""
+        if not self.enabled:
+            return
+        now = self._now()
+        for last in await self._database.read(self._store.who_was_online):
+            if last.user_id not in self._people:
+                person = self._people[last.user_id] = _Person()
+                self._take_in(person, last)
+                person.signs.online_sync_ended = now
+                person.shown = decide(person.signs, now)
+                self._schedule(last.user_id, person, now)
+
+    async def stop(self) -> None:
+        """Save what is not saved yet."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        while self._unsaved:
+            await self._save()
+
+    # What users do
+
+    def begin_sync(self, user_id: UserId, state: PresenceState | None = None) -> None:
+        """A sync began. `state`: its set_presence, None when it has none, which means online."""
+        if state is PresenceState.OFFLINE or not self.enabled:
+            return
+        person = self._person(user_id)
+        signs = person.signs
+        if state is PresenceState.UNAVAILABLE:
+            signs.unavailable_syncs += 1
+            if person.shown.state is PresenceState.OFFLINE:
+                self._look(user_id, person)
+            return
+        signs.online_syncs += 1
+        if state is PresenceState.ONLINE and signs.said is PresenceState.OFFLINE:
+            signs.said = None
+        if person.shown.state is PresenceState.OFFLINE and signs.said is None:
+            signs.last_active = self._now()
+            self._look(user_id, person)
+
+    def end_sync(self, user_id: UserId, state: PresenceState | None = None) -> None:
+        """The sync that began with the same arguments was answered, or its client is gone."""
+        person = self._people.get(user_id)
+        if state is PresenceState.OFFLINE or person is None:
+            return
+        now = self._now()
+        signs = person.signs
+        if state is PresenceState.UNAVAILABLE:
+            signs.unavailable_syncs = max(0, signs.unavailable_syncs - 1)
+            signs.unavailable_sync_ended = now
+        else:
+            signs.online_syncs = max(0, signs.online_syncs - 1)
+            signs.online_sync_ended = now
+        self._schedule(user_id, person, now)
+
+    def note_activity(self, user_id: UserId) -> None:
+        """The user did something themselves: sent, read, typed."""
+        if not self.enabled:
+            return
+        person = self._person(user_id)
+        person.signs.last_active = self._now()
+        person.signs.said = None
+        if not person.shown.is_currently_active:
+            self._look(user_id, person)
+
+    async def update(self, user_id: UserId, state: PresenceState, status_msg: str | None) -> None:
+        """The user says what they are. Lasts until they do something, or say otherwise."""
+        if not self.enabled:
+            return
+        person = self._person(user_id)
+        person.is_known = True
+        person.signs.last_active = self._now()
+        person.signs.said = None if state is PresenceState.ONLINE else state
+        person.signs.status_msg = status_msg
+        self._look(user_id, person)
+        await self._database.write(self._store.put, [self._last_presence(user_id, person)])
+
+    def note_join(self, user_id: UserId, room_id: RoomId) -> None:
+        """The user joined the room: its members may see their presence now."""
+        person = self._people.get(user_id)
+        if person is not None and person.shown.state is not PresenceState.OFFLINE:
+            rooms = self._changed.setdefault(user_id, set())
+            if rooms is not None:
+                rooms.add(room_id)
+            self._flush_soon()
+
+    # What others see
+
+    async def get(self, viewer: UserId, user_id: UserId) -> JsonObject:
+        """A user's presence. Raises Forbidden unless the viewer shares a room with them."""
+        if viewer != user_id:
+            shared = set(await self._rooms.joined(viewer)) & set(await self._rooms.joined(user_id))
+            if not shared:
+                raise Forbidden(f"You share no room with {user_id}")
+        person = self._people.get(user_id)
+        if person is None or not person.is_known:
+            person = person or _Person()
+            for last in await self._database.look_up(self._store.of_users, [user_id]):
+                self._take_in(person, last)
+        return self._content(person)
+
+    def last_position(self, room_id: RoomId) -> int:
+        """Nobody in the room changed after this position. Memory only."""
+        return self._recent.last_position(room_id)
+
+    def changed_in_room(self, room_id: RoomId, since: int) -> list[UserId]:
+        """Who changed after `since`, the newest last; everyone visible when memory does not reach back."""
+        changed = self._recent.since(room_id, since)
+        if changed is None:
+            return self.visible_in(room_id)
+        return list(dict.fromkeys(reversed(changed)))[::-1] if len(changed) > 1 else changed
+
+    def visible_in(self, room_id: RoomId) -> list[UserId]:
+        """The members of the room who are not offline."""
+        people, members = self._people, self._rooms.local_members(room_id)
+        if len(people) < len(members):
+            return [user for user, person in people.items() if _is_visible(person) and user in members]
+        return [user for user in members if user in people and _is_visible(people[user])]
+
+    def visible_now(self, user_id: UserId) -> list[UserId]:
+        """Everybody who shares a room with the user and is not offline; the user too, wherever they are."""
+        found: dict[UserId, None] = {}
+        own = self._people.get(user_id)
+        if own is not None and _is_visible(own):
+            found[user_id] = None
+        for room_id in self._rooms.joined_now(user_id):
+            found.update(dict.fromkeys(self.visible_in(room_id)))
+        return list(found)
+
+    def event(self, user_id: UserId) -> JsonObject:
+        """The user's m.presence event, as it is now."""
+        person = self._people.get(user_id)
+        content: JsonObject = {"presence": "offline"} if person is None else self._content(person)
+        return {"type": "m.presence", "sender": user_id, "content": content}
+
+    def _content(self, person: _Person) -> JsonObject:
+        shown, last_active = person.shown, person.signs.last_active
+        content: JsonObject = {"presence": shown.state.value}
+        if last_active != LONG_AGO:
+            content["last_active_ago"] = max(0, self._now() - last_active)
+        if shown.state is PresenceState.ONLINE:
+            content["currently_active"] = shown.is_currently_active
+        if person.signs.status_msg is not None:
+            content["status_msg"] = person.signs.status_msg
+        return content
+
+    # The clockwork
+
+    def _now(self) -> int:
+        return int(self._clock.monotonic() * 1000)
+
+    def _person(self, user_id: UserId) -> _Person:
+        person = self._people.get(user_id)
+        if person is None:
+            person = self._people[user_id] = _Person()
+        return person
+
+    def _look(self, user_id: UserId, person: _Person) -> None:
+        """Decide anew; tell the change if there is one."""
+        now = self._now()
+        shown = decide(person.signs, now)
+        if shown != person.shown:
+            person.shown = shown
+            self._unsaved[user_id] = None
+            self._changed[user_id] = None
+            self._flush_soon()
+        self._schedule(user_id, person, now)
+
+    def _schedule(self, user_id: UserId, person: _Person, now: int) -> None:
+        """Put the user down for the sweep after the next thing that is due."""
+        due_ms = next_change(person.signs, now)
+        if due_ms is None:
+            return
+        due = due_ms // (SWEEP_S * 1000) + 1
+        if person.due and person.due <= due:
+            return
+        person.due = due
+        self._sweeps.setdefault(due, []).append(user_id)
+        if self._timer is None:
+            self._timer = self._clock.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._now()
+        for due in sorted(due for due in self._sweeps if due * SWEEP_S * 1000 <= now):
+            for user_id in self._sweeps.pop(due):
+                person = self._people.get(user_id)
+                if person is not None and person.due == due:
+                    person.due = 0
+                    self._look(user_id, person)
+        if self._unsaved and now >= self._save_at:
+            self._save_at = now + SAVE_EVERY_S * 1000
+            self._tasks.start("save presence", self._save())
+        if (self._sweeps or self._unsaved) and self._timer is None:
+            self._timer = self._clock.call_later(SWEEP_S, self._sweep)
+
+    def _flush_soon(self) -> None:
+        if self._is_flushing:
+            return
+        self._is_flushing = True
+        wait_ms = self._flush_at - self._now()
+        if wait_ms > 0:
+            self._clock.call_later(wait_ms / 1000, self._start_flush)
+        else:
+            self._start_flush()
+
+    def _start_flush(self) -> None:
+        self._tasks.start("tell presence", self._flush())
+
+    async def _flush(self) -> None:
+        """Tell the changes that have gathered, as one position."""
+        users = list(self._changed)[:MOST_IN_FLUSH]
+        changed = {user_id: self._changed.pop(user_id) for user_id in users}
+        woken = 0
+        try:
+            await self._recall(users)
+            told = [(user_id, await self._concerned(user_id, rooms)) for user_id, rooms in changed.items()]
+            woken = self._announce(told)
+        except BaseException:
+            self._changed = {**changed, **self._changed}
+            raise
+        finally:
+            pause = min(LONGEST_FLUSH_S, max(FLUSH_EVERY_S, woken / WAKES_PER_S))
+            self._flush_at = self._now() + int(pause * 1000)
+            self._is_flushing = False
+            if self._changed:
+                self._flush_soon()
+
+    async def _concerned(self, user_id: UserId, only: set[RoomId] | None) -> Collection[RoomId]:
+        if only is not None:
+            return only
+        return self._rooms.joined_now(user_id) or await self._rooms.joined(user_id)
+
+    def _announce(self, told: Sequence[tuple[UserId, Collection[RoomId]]]) -> int:
+        """Note the changes in the rooms' logs; how many syncs may wake."""
+        company = {room_id: 0 for _, rooms in told for room_id in rooms}
+        for room_id in company:
+            company[room_id] = len(self._rooms.local_members(room_id))
+        concerned = tuple(room_id for room_id, members in company.items() if members > 1)
+        if not concerned:
+            return 0
+        position = self._streams.draw()
+        for user_id, rooms in told:
+            for room_id in rooms:
+                if company[room_id] > 1:
+                    self._recent.add(room_id, position, user_id)
+        self._streams.complete(position, Change("presence", rooms=concerned))
+        return sum(company.values())
+
+    async def _recall(self, users: Sequence[UserId]) -> None:
+        """Take in what the database knows of people seen for the first time."""
+        unknown = [user for user in users if user in self._people and not self._people[user].is_known]
+        if not unknown:
+            return
+        for last in await self._database.read(self._store.of_users, unknown):
+            self._take_in(self._people[last.user_id], last)
+        for user_id in unknown:
+            self._people[user_id].is_known = True
+
+    def _take_in(self, person: _Person, last: LastPresence) -> None:
+        if person.is_known:
+            return
+        person.is_known = True
+        signs = person.signs
+        signs.status_msg = last.status_msg
+        person.shown = person.shown._replace(status_msg=last.status_msg)
+        if signs.last_active == LONG_AGO:
+            signs.last_active = self._now() - max(0, self._clock.now_ms() - last.last_active_ts)
+
+    async def _save(self) -> None:
+        """Save some of those who changed, and forget those who have gone."""
+        users = [user_id for user_id in list(self._unsaved)[:MOST_IN_SAVE] if user_id in self._people]
+        for user_id in list(self._unsaved)[:MOST_IN_SAVE]:
+            del self._unsaved[user_id]
+        await self._recall(users)
+        await self._database.write(
+            self._store.put, [self._last_presence(user_id, self._people[user_id]) for user_id in users]
+        )
+        now = self._now()
+        for user_id in users:
+            person = self._people.get(user_id)
+            if person is not None and is_away(person.signs, now) and user_id not in self._unsaved:
+                del self._people[user_id]
+
+    def _last_presence(self, user_id: UserId, person: _Person) -> LastPresence:
+        signs = person.signs
+        ago = self._now() - signs.last_active if signs.last_active != LONG_AGO else self._clock.now_ms()
+        return LastPresence(
+            user_id, _is_visible(person), max(0, self._clock.now_ms() - ago), signs.status_msg
+        )
+
+
+def _is_visible(person: _Person) -> bool:
+    return person.shown.state is not PresenceState.OFFLINE
