@@ -43,7 +43,7 @@ class EventFacts:
         member_count: int,
         levels: PowerLevels,
     ) -> None:
-        """`event` as clients see it; `member_count` counts joined members; `levels` are those of the room now."""
+        """`event` as clients see it; `member_count` counts joined members; `levels` are the room's."""
         self.event = event
         self.room_id = room_id
         self.sender = sender
