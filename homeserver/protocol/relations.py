@@ -1,0 +1,163 @@
+"""Threads, edits, reactions, references: what relates to what.
+
+Events from other servers may say anything in `m.relates_to`: what does not have the form counts as absent.
+https://spec.matrix.org/latest/client-server-api/#forming-relationships-between-events
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.event_types import ENCRYPTED
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import EventId
+from homeserver.protocol.json_values import Json, JsonObject
+
+ANNOTATION: Final = "m.annotation"
+REFERENCE: Final = "m.reference"
+REPLACE: Final = "m.replace"
+THREAD: Final = "m.thread"
+
+MAX_HOPS = 3
+"""From an event to its thread: a reaction to an edit of a message in a thread is three."""
+
+MAX_REL_TYPE = 255
+
+
+class BadRelation(MatrixError):
+    """A client's event relates to another in a way it may not."""
+
+    status, errcode, default = 400, "M_UNKNOWN", "The event cannot relate to that event"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What `m.relates_to` says: the child's event points at its parent, `event_id`."""
+
+    rel_type: str
+    event_id: EventId
+    key: str | None = None
+    """Of annotations: the reaction."""
+    is_falling_back: bool = False
+    """Of threads: the reply is there only for clients that know no threads."""
+
+
+def relation_of(content: Mapping[str, Json]) -> Relation | None:
+    """The relation in an event's content. A mere reply is none: see `replied_to`."""
+    relates_to = content.get("m.relates_to")
+    if not isinstance(relates_to, dict):
+        return None
+    rel_type, parent = relates_to.get("rel_type"), relates_to.get("event_id")
+    if not isinstance(rel_type, str) or not rel_type or len(rel_type) > MAX_REL_TYPE or not _is_id(parent):
+        return None
+    key = relates_to.get("key")
+    return Relation(
+        rel_type,
+        EventId(str(parent)),
+        key if isinstance(key, str) else None,
+        relates_to.get("is_falling_back") is True,
+    )
+
+
+def replied_to(content: Mapping[str, Json]) -> EventId | None:
+    """The event that this one answers, by `m.in_reply_to`; in a thread it may be a fallback only."""
+    relates_to = content.get("m.relates_to")
+    in_reply_to = relates_to.get("m.in_reply_to") if isinstance(relates_to, dict) else None
+    parent = in_reply_to.get("event_id") if isinstance(in_reply_to, dict) else None
+    return EventId(str(parent)) if _is_id(parent) else None
+
+
+def _is_id(value: Json) -> bool:
+    return isinstance(value, str) and value[:1] == "$" and len(value) <= 255
+
+
+def thread_root(
+    relation: Relation | None, parent: Callable[[EventId], Relation | None], *, hops: int = MAX_HOPS
+) -> EventId | None:
+    """The root of the thread that an event with this relation belongs to, None for the main timeline.
+
+    `parent` answers the relation of another event, None when it has none or is unknown.
+    """
+    for _ in range(hops):
+        if relation is None:
+            return None
+        if relation.rel_type == THREAD:
+            return relation.event_id
+        relation = parent(relation.event_id)
+    return None
+
+
+# What may relate to what
+
+
+def is_valid_edit(edit: Event, original: Event) -> bool:
+    """May the edit replace the original? Encrypted edits keep `m.new_content` where only clients see it."""
+    relation, earlier = relation_of(edit.content), relation_of(original.content)
+    return (
+        relation is not None
+        and relation.rel_type == REPLACE
+        and relation.event_id == original.event_id
+        and edit.room_id == original.room_id
+        and edit.sender == original.sender
+        and edit.type == original.type
+        and not edit.is_state
+        and not original.is_state
+        and (earlier is None or earlier.rel_type != REPLACE)
+        and (edit.type == ENCRYPTED or isinstance(edit.content.get("m.new_content"), dict))
+    )
+
+
+def check_may_relate(relation: Relation, parent_content: Mapping[str, Json]) -> None:
+    """Is this relation one that a client of ours may make to an event with this content? Raises BadRelation.
+
+    Threads start at events that belong to no other; what is itself a reaction or an edit gets no reaction.
+    """
+    above = relation_of(parent_content)
+    if above is None:
+        return
+    if relation.rel_type == THREAD:
+        raise BadRelation("A thread cannot start at an event that relates to another one")
+    if relation.rel_type == ANNOTATION and above.rel_type in (ANNOTATION, REPLACE):
+        raise BadRelation("Reactions and edits take no reaction: react to the original event")
+
+
+# Aggregation
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadSummary:
+    """A thread as its root tells of it, events of users the reader ignores left out."""
+
+    latest_event: JsonObject
+    """In the form of the answer it is part of, with its own aggregations."""
+    count: int
+    """Of the events in the thread, without its root."""
+    current_user_participated: bool
+
+
+def latest_edit(edits: Iterable[Event]) -> Event | None:
+    """The edit that counts among valid ones."""
+    return max(edits, key=lambda edit: (edit.origin_server_ts, edit.event_id), default=None)
+
+
+def bundle(
+    *, edit: JsonObject | None = None, thread: ThreadSummary | None = None, references: Sequence[EventId] = ()
+) -> JsonObject:
+    """The value of `unsigned["m.relations"]`; empty when there is nothing to tell.
+
+    Reactions are never in it. Leave `edit` out when the original has been redacted, and leave out the whole
+    for state events.
+    """
+    relations: JsonObject = {}
+    if edit is not None:
+        relations[REPLACE] = edit
+    if thread is not None:
+        relations[THREAD] = {
+            "latest_event": thread.latest_event,
+            "count": thread.count,
+            "current_user_participated": thread.current_user_participated,
+        }
+    if references:
+        relations[REFERENCE] = {"chunk": [{"event_id": event_id} for event_id in references]}
+    return relations
