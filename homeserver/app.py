@@ -6,6 +6,7 @@ the opposite order. The configuration is read here and nowhere below.
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.error import CannotListenError
@@ -31,16 +32,36 @@ from homeserver.runtime.reactor import Reactor
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.threads import Threads
 from homeserver.services import Services
+from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import AccountSettings, Ground, account_services
 from homeserver.services.accounts.passwords import Cost
 from homeserver.services.accounts.registration import RegistrationPolicy
 from homeserver.services.accounts.sessions import Lifetimes
+from homeserver.services.capabilities import Capabilities
+from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
+from homeserver.services.filters import Filters
 from homeserver.services.media import media_services
 from homeserver.services.media.files import MediaFiles
 from homeserver.services.media.repository import Repository
+from homeserver.services.presence import Presence
+from homeserver.services.profiles import Profiles
+from homeserver.services.push.evaluation import PushEvaluation
+from homeserver.services.push.notifications import Notifications
+from homeserver.services.push.pushers import Pushers
+from homeserver.services.push.rules import PushRules
+from homeserver.services.push.unread import Unread
 from homeserver.services.rate_limits import RateLimits
+from homeserver.services.receipts import Receipts
+from homeserver.services.rooms import RoomGround, room_services
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.writer import Built
 from homeserver.services.streams import Streams
+from homeserver.services.sync.room_sections import RoomSections
+from homeserver.services.sync.sync import Sync, SyncSources
+from homeserver.services.sync.waiting import Waiting
+from homeserver.services.sync.window import Windows
+from homeserver.services.typing_notifications import TypingNotifications
 from homeserver.storage import MIGRATIONS, Stores
 
 logger = logging.getLogger(__name__)
@@ -72,6 +93,7 @@ def build(config: Config, reactor: Reactor) -> "App":
     try:
         runtime = build_runtime(config, reactor)
         services = build_services(config, open_signing_key(config), runtime)
+        connect(services)
         doors = [build_door(config, listener, services, runtime) for listener in config.listeners]
     except (CannotStart, UnusableCertificate, UnusableSigningKey) as error:
         raise CannotServe(str(error)) from error
@@ -103,12 +125,65 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     server_name = config.server_name
     stores = Stores()
 
-    discovery = Discovery(public_url=config.public_url, support=config.support.document())
     streams = Streams(database, stores.positions, tasks)
     limits = RateLimits(clock.monotonic, config.rate_limits.by_name())
     accounts = account_services(
         Ground(database, stores.accounts, streams, clock, tasks, runtime.hashing, limits),
         account_settings(config),
+    )
+    profiles = Profiles(database, stores.accounts, streams, clock, tasks, server_name=server_name)
+    account_data = AccountData(database, stores.account_data, streams)
+    push_rules = PushRules(database, stores.push_rules, streams, account_data)
+    rooms = room_services(
+        RoomGround(
+            server_name,
+            signing_key,
+            config.rooms.default_version,
+            clock,
+            database,
+            stores.rooms,
+            streams,
+            profiles,
+            account_data,
+            PushEvaluation(push_rules, account_data, server_name),
+        )
+    )
+    counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
+    unread = Unread(database, counted, streams)
+    receipts = Receipts(
+        database,
+        (stores.rooms.receipts, stores.rooms.identifiers),
+        streams=streams,
+        clock=clock,
+        account_data=account_data,
+        unread=unread,
+        rooms=rooms.facts,
+    )
+    typing_notifications = TypingNotifications(streams, clock, rooms.facts)
+    presence = Presence(
+        database,
+        stores.presence,
+        streams=streams,
+        clock=clock,
+        tasks=tasks,
+        rooms=rooms.facts,
+        enabled=config.presence.enabled,
+    )
+    waiting = Waiting(streams, clock, rooms.rooms)
+    sync = Sync(
+        sources=SyncSources(
+            streams,
+            rooms.rooms,
+            rooms.user_rooms,
+            account_data,
+            receipts,
+            typing_notifications,
+            presence,
+            unread,
+        ),
+        sections=RoomSections(rooms.events, Windows(rooms.events, rooms.visibility), clock),
+        waiting=waiting,
+        clock=clock,
     )
     media = media_services(
         Repository(
@@ -120,7 +195,53 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
             clock,
         )
     )
-    return Services(discovery, streams, limits, accounts, media)
+    return Services(
+        clock=clock,
+        discovery=Discovery(public_url=config.public_url, support=config.support.document()),
+        capabilities=Capabilities(default_room_version=config.rooms.default_version),
+        streams=streams,
+        rate_limits=limits,
+        accounts=accounts,
+        profiles=profiles,
+        devices=Devices(
+            database, stores.accounts.devices, streams, accounts.sessions, accounts.stages, accounts.last_seen
+        ),
+        account_data=account_data,
+        filters=Filters(database, stores.filters),
+        push_rules=push_rules,
+        pushers=Pushers(database, stores.pushers, clock),
+        rooms=rooms,
+        unread=unread,
+        notifications=Notifications(database, counted, rooms.facts),
+        receipts=receipts,
+        typing_notifications=typing_notifications,
+        presence=presence,
+        waiting=waiting,
+        sync=sync,
+        media=media,
+    )
+
+
+def connect(services: Services) -> None:
+    """Who follows whom: what happens in rooms reaches those who count, show and announce it."""
+    rooms = services.rooms
+
+    def follow(room: Room, batch: Sequence[Built]) -> None:
+        for built in batch:
+            event = built.event
+            services.unread.note_event(
+                room.room_id, built.new.nid, event.sender, built.new.thread_root, built.outcome
+            )
+            services.presence.note_activity(event.sender)
+            services.typing_notifications.stop(room.room_id, event.sender)
+            member = built.member
+            if member is not None and member.is_local:
+                services.unread.note_membership(room.room_id, member.user_id)
+                if member.membership == "join":
+                    services.presence.note_join(member.user_id, room.room_id)
+
+    rooms.writer.follow(follow)
+    services.accounts.deactivation.also(rooms.leave_all)
 
 
 def account_settings(config: Config) -> AccountSettings:
@@ -210,8 +331,11 @@ class App:
 
     async def stop(self) -> None:
         """Answer what was asked, finish what was begun, close the database."""
+        self.services.waiting.stop()
         await gather(*(door.server.stop(within_seconds=GRACE_SECONDS) for door in self._doors))
         self.services.media.stop()
+        self.services.typing_notifications.stop_all()
+        await self.services.presence.stop()
         await self._runtime.tasks.stop_all()
         await gather(self._runtime.blocking.stop(), self._runtime.hashing.stop())
         await self._runtime.database.stop()
@@ -225,7 +349,12 @@ class App:
     async def _start_services(self) -> None:
         services = self.services
         await services.streams.start()
+        await services.account_data.start()
+        await services.push_rules.start()
+        services.waiting.start()
+        await services.presence.start()
         await services.accounts.start()
+        await services.profiles.start(services.rooms.renew_profile)
         await services.media.start()
 
     def _listen(self, door: Door) -> None:

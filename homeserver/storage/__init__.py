@@ -6,9 +6,13 @@ Stores are plain classes whose methods take the transaction first.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from homeserver.storage.account_data import AccountDataStore, FilterStore, PushRuleStore
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.media import MediaStore
 from homeserver.storage.positions import PositionStore
+from homeserver.storage.presence import PresenceStore
+from homeserver.storage.pushers import PusherStore
+from homeserver.storage.room_stores import RoomStores, room_stores
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -19,4 +23,10 @@ class Stores:
 
     positions: PositionStore = field(default_factory=PositionStore)
     accounts: AccountStores = field(default_factory=AccountStores)
+    account_data: AccountDataStore = field(default_factory=AccountDataStore)
+    filters: FilterStore = field(default_factory=FilterStore)
+    push_rules: PushRuleStore = field(default_factory=PushRuleStore)
+    pushers: PusherStore = field(default_factory=PusherStore)
+    presence: PresenceStore = field(default_factory=PresenceStore)
+    rooms: RoomStores = field(default_factory=room_stores)
     media: MediaStore = field(default_factory=MediaStore)

@@ -8,6 +8,8 @@ class PositionStore:
 
     def reserve(self, txn: Transaction, count: int) -> int:
         """Reserve the next `count` positions; returns the last one reserved before."""
-        reserved = txn.value("UPDATE stream_position SET reserved = reserved + %s RETURNING reserved", (count,))
+        reserved = txn.value(
+            "UPDATE stream_position SET reserved = reserved + %s RETURNING reserved", (count,)
+        )
         assert isinstance(reserved, int)
         return reserved - count

@@ -9,6 +9,7 @@ CREATE TABLE rooms (
     is_public BOOLEAN NOT NULL,
     heads {BYTES} NOT NULL,          -- forward extremities: JSON list of event ids
     depth BIGINT NOT NULL,           -- greatest depth so far
+    tip BIGINT NOT NULL,             -- the last event persisted: fences off a writer that is behind
     state_nid BIGINT NOT NULL        -- the current state, in state_sets
 );
 
@@ -42,6 +43,7 @@ CREATE INDEX events_by_stream ON events (room_nid, nid);
 CREATE INDEX events_by_depth ON events (room_nid, depth, nid);
 CREATE INDEX events_by_time ON events (room_nid, origin_server_ts);
 CREATE INDEX events_that_notify ON events (room_nid, nid) WHERE notify > 0;
+CREATE INDEX events_of_state ON events (room_nid, state_key_nid, nid) WHERE state_key_nid IS NOT NULL;
 CREATE INDEX events_by_txn ON events (sender_nid, txn) WHERE txn IS NOT NULL;
 
 -- A redaction that came before what it redacts waits here.
@@ -85,6 +87,7 @@ CREATE TABLE memberships (
     user_nid BIGINT NOT NULL,
     membership TEXT NOT NULL,
     event_nid BIGINT NOT NULL,
+    since_nid BIGINT NOT NULL,       -- the event that began this membership (a change of name keeps it)
     is_local BOOLEAN NOT NULL,
     forgotten BOOLEAN NOT NULL,
     PRIMARY KEY (room_nid, user_nid)

@@ -1,0 +1,106 @@
+"""Coming and going.
+
+https://spec.matrix.org/latest/client-server-api/#room-membership
+"""
+
+import msgspec
+
+from homeserver.api.client.events import HasRooms
+from homeserver.http.request import Request
+from homeserver.protocol.errors import ThreepidDenied
+from homeserver.protocol.ids import RoomAlias, RoomId, UserId, parse_user_id
+from homeserver.protocol.json_values import JsonObject
+
+
+class Reason(msgspec.Struct):
+    reason: str | None = None
+
+
+class Join(msgspec.Struct):
+    reason: str | None = None
+    third_party_signed: dict[str, msgspec.Raw] | None = None
+
+
+class About(msgspec.Struct):
+    """Somebody else."""
+
+    user_id: str
+    reason: str | None = None
+
+    @property
+    def target(self) -> UserId:
+        return parse_user_id(self.user_id)
+
+
+class Invite(msgspec.Struct):
+    user_id: str | None = None
+    reason: str | None = None
+    id_server: str | None = None
+    medium: str | None = None
+    address: str | None = None
+
+
+async def joined_rooms(services: HasRooms, request: Request) -> JsonObject:
+    return {"joined_rooms": await services.rooms.user_rooms.joined(request.requester.user_id)}
+
+
+async def join_room(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(Join, allow_empty=True)
+    await services.rooms.membership.join(request.requester.user_id, room_id, reason=body.reason)
+    return {"room_id": room_id}
+
+
+async def join(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
+    return await join_room(services, request, await _resolved(services, room_id_or_alias))
+
+
+async def knock(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
+    body = request.json(Reason, allow_empty=True)
+    room_id = await _resolved(services, room_id_or_alias)
+    await services.rooms.membership.knock(request.requester.user_id, room_id, reason=body.reason)
+    return {"room_id": room_id}
+
+
+async def leave(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(Reason, allow_empty=True)
+    await services.rooms.membership.leave(request.requester.user_id, room_id, reason=body.reason)
+    return {}
+
+
+async def forget(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    request.json_object(allow_empty=True)
+    await services.rooms.membership.forget(request.requester.user_id, room_id)
+    return {}
+
+
+async def invite(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(Invite)
+    if body.user_id is None:
+        raise ThreepidDenied("Invites by e-mail address or phone number need an identity server")
+    target = parse_user_id(body.user_id)
+    await services.rooms.membership.invite(request.requester.user_id, room_id, target, reason=body.reason)
+    return {}
+
+
+async def kick(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(About)
+    await services.rooms.membership.kick(request.requester.user_id, room_id, body.target, reason=body.reason)
+    return {}
+
+
+async def ban(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(About)
+    await services.rooms.membership.ban(request.requester.user_id, room_id, body.target, reason=body.reason)
+    return {}
+
+
+async def unban(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(About)
+    await services.rooms.membership.unban(request.requester.user_id, room_id, body.target, reason=body.reason)
+    return {}
+
+
+async def _resolved(services: HasRooms, room_id_or_alias: str) -> RoomId:
+    if room_id_or_alias[0] == "#":
+        return await services.rooms.aliases.resolve(RoomAlias(room_id_or_alias))
+    return RoomId(room_id_or_alias)

@@ -1,0 +1,143 @@
+"""Making rooms, their aliases, and the directory.
+
+https://spec.matrix.org/latest/client-server-api/#rooms-1
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from homeserver.api.client.events import HasRooms
+from homeserver.http.request import Request
+from homeserver.protocol.errors import NotFound
+from homeserver.protocol.ids import RoomAlias, RoomId, parse_room_id, parse_server_name
+from homeserver.protocol.json_values import JsonObject
+from homeserver.services.rooms.creation import NewRoom, StateItem
+from homeserver.services.rooms.directory import DirectoryQuery
+
+JsonDict = dict[str, Any]
+
+
+class InitialState(msgspec.Struct):
+    type: str
+    content: JsonDict
+    state_key: str = ""
+
+
+class CreateRoom(msgspec.Struct):
+    """Null stands for absent, as some clients send it."""
+
+    visibility: Literal["public", "private"] | None = None
+    room_alias_name: str | None = None
+    name: str | None = None
+    topic: str | None = None
+    invite: list[str] | None = None
+    invite_3pid: list[JsonDict] | None = None
+    room_version: str | None = None
+    creation_content: JsonDict | None = None
+    initial_state: list[InitialState] | None = None
+    preset: Literal["private_chat", "public_chat", "trusted_private_chat"] | None = None
+    is_direct: bool | None = None
+    power_level_content_override: JsonDict | None = None
+
+
+class NewAlias(msgspec.Struct):
+    room_id: str
+
+
+class Listing(msgspec.Struct):
+    visibility: Literal["public", "private"] = "public"
+
+
+class DirectoryFilter(msgspec.Struct):
+    generic_search_term: str | None = None
+    room_types: list[str | None] | None = None
+
+
+class DirectorySearch(msgspec.Struct):
+    limit: int | None = None
+    since: str | None = None
+    filter: DirectoryFilter | None = None
+    include_all_networks: bool = False
+    third_party_instance_id: str | None = None
+
+
+async def create(services: HasRooms, request: Request) -> JsonObject:
+    body = request.json(CreateRoom, allow_empty=True)
+    wanted = NewRoom(
+        visibility=body.visibility or "private",
+        room_alias_name=body.room_alias_name,
+        name=body.name,
+        topic=body.topic,
+        invite=body.invite or (),
+        invite_3pid=body.invite_3pid or (),
+        room_version=body.room_version,
+        creation_content=body.creation_content or {},
+        initial_state=[
+            StateItem(item.type, item.content, item.state_key) for item in body.initial_state or ()
+        ],
+        preset=body.preset,
+        is_direct=bool(body.is_direct),
+        power_level_content_override=body.power_level_content_override or {},
+    )
+    return {"room_id": await services.rooms.creation.create(request.requester.user_id, wanted)}
+
+
+async def alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
+    aliases = services.rooms.aliases
+    return {"room_id": await aliases.resolve(room_alias), "servers": [aliases.server_name]}
+
+
+async def put_alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
+    room_id = parse_room_id(request.json(NewAlias).room_id)
+    await services.rooms.aliases.add(request.requester.user_id, room_alias, room_id)
+    return {}
+
+
+async def delete_alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
+    requester = request.requester
+    await services.rooms.aliases.remove(requester.user_id, room_alias, is_admin=requester.is_admin)
+    return {}
+
+
+async def room_aliases(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    return {"aliases": await services.rooms.aliases.of_room(request.requester.user_id, room_id)}
+
+
+async def visibility(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    return {"visibility": await services.rooms.directory.visibility(room_id)}
+
+
+async def put_visibility(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    public = request.json(Listing, allow_empty=True).visibility == "public"
+    requester = request.requester
+    await services.rooms.directory.set_visibility(
+        requester.user_id, room_id, public=public, is_admin=requester.is_admin
+    )
+    return {}
+
+
+async def public_rooms(services: HasRooms, request: Request) -> JsonObject:
+    limit = request.query_int("limit", 0, minimum=0) or None
+    return await _page(services, request, DirectoryQuery(limit=limit, since=request.query_one("since")))
+
+
+async def search_public_rooms(services: HasRooms, request: Request) -> JsonObject:
+    body = request.json(DirectorySearch, allow_empty=True)
+    filter_ = body.filter or DirectoryFilter()
+    types = None if filter_.room_types is None else tuple(filter_.room_types)
+    query = DirectoryQuery(body.limit, body.since, filter_.generic_search_term, types)
+    return await _page(services, request, query)
+
+
+async def _page(services: HasRooms, request: Request, query: DirectoryQuery) -> JsonObject:
+    server = request.query_one("server")
+    if server is not None and parse_server_name(server) != services.rooms.aliases.server_name:
+        raise NotFound(f"The directory of {server} cannot be reached")
+    page = await services.rooms.directory.page(query)
+    found: JsonObject = {"chunk": page.chunk, "total_room_count_estimate": page.total}
+    if page.next_batch is not None:
+        found["next_batch"] = page.next_batch
+    if page.prev_batch is not None:
+        found["prev_batch"] = page.prev_batch
+    return found

@@ -1,0 +1,102 @@
+"""Stored events by id, through a cache bounded in bytes.
+
+An event never changes but for a redaction, which drops it from here.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import EventId, RoomId
+from homeserver.protocol.room_versions import RoomVersion, room_version
+from homeserver.runtime.cache import ByteCache
+from homeserver.runtime.database import Database
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.timeline_event import TimelineEvent, from_row
+from homeserver.storage.events import EventRow, EventStore
+
+
+class Events:
+    """Reads events; `find` and `note` never wait."""
+
+    def __init__(self, database: Database, store: EventStore, *, cache_bytes: int = 48 * 1024 * 1024) -> None:
+        self._database = database
+        self._store = store
+        self._by_nid: ByteCache[int, TimelineEvent] = ByteCache(cache_bytes)
+        self._nids: dict[EventId, int] = {}  # of those in the cache, and a few that have left it
+
+    def find(self, nid: int) -> TimelineEvent | None:
+        """From memory only."""
+        return self._by_nid.get(nid)
+
+    def find_id(self, event_id: EventId) -> TimelineEvent | None:
+        """From memory only."""
+        nid = self._nids.get(event_id)
+        return None if nid is None else self._by_nid.get(nid)
+
+    def note(self, event: TimelineEvent) -> None:
+        """Remember an event that is now stored."""
+        self._by_nid.put(event.nid, event, event.size)
+        if len(self._nids) > 2 * len(self._by_nid) + 1000:
+            self._nids = {id_: nid for id_, nid in self._nids.items() if nid in self._by_nid}
+        self._nids[event.event_id] = event.nid
+
+    def drop(self, event_id: EventId) -> None:
+        """Forget one that was redacted."""
+        nid = self._nids.pop(event_id, None)
+        if nid is not None:
+            self._by_nid.discard(nid)
+
+    def decode(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent:
+        """The event of a row, from memory where it is known."""
+        known = self._by_nid.get(row.nid)
+        if known is not None:
+            return known
+        event = from_row(row, room_id, version)
+        self.note(event)
+        return event
+
+    async def by_nids(
+        self, nids: Iterable[int], room_id: RoomId, version: RoomVersion
+    ) -> dict[int, TimelineEvent]:
+        """{nid: event} of events of one room; unknown nids are left out."""
+        found: dict[int, TimelineEvent] = {}
+        missing: list[int] = []
+        for nid in nids:
+            event = self._by_nid.get(nid)
+            if event is None:
+                missing.append(nid)
+            else:
+                found[nid] = event
+        if missing:
+            for row in await self._database.read(self._store.by_nids, missing):
+                found[row.nid] = self.decode(row, room_id, version)
+        return found
+
+    async def latest(self, room: Room, *, upto: int, limit: int, after: int = 0) -> list[TimelineEvent]:
+        """The room's newest events with `after` < position <= `upto`, newest first."""
+        rows = await self._database.read(self._store.latest, room.nid, after=after, upto=upto, limit=limit)
+        return [self.decode(row, room.room_id, room.version) for row in rows]
+
+    async def by_id(self, event_id: EventId) -> TimelineEvent | None:
+        known = self.find_id(event_id)
+        return known if known is not None else (await self.by_ids([event_id])).get(event_id)
+
+    async def by_ids(self, event_ids: Sequence[EventId]) -> dict[EventId, TimelineEvent]:
+        """{event id: event}; unknown ids are left out."""
+        found = {id_: event for id_ in event_ids if (event := self.find_id(id_)) is not None}
+        missing = [id_ for id_ in event_ids if id_ not in found]
+        if missing:
+            for located in await self._database.read(self._store.by_ids, missing):
+                event = self.decode(located.row, located.room_id, room_version(located.version))
+                found[event.event_id] = event
+        return found
+
+    async def signed(self, event_ids: Sequence[EventId]) -> dict[EventId, Event]:
+        """{event id: the event as signed}, for the authorisation rules; unknown ids are left out."""
+        rows = await self._database.read(self._store.by_ids, list(event_ids)) if event_ids else []
+        return {
+            located.row.event_id: Event.from_raw(
+                room_version(located.version), located.row.raw, located.row.event_id
+            )
+            for located in rows
+        }

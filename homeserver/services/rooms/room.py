@@ -1,0 +1,194 @@
+"""One room in memory, as its writer sees it: current state, members, forward extremities.
+
+The writer builds each event on this without asking the database, and may build the next while
+the last is being committed; so what is here can be ahead of what is stored by the events in
+`pending`. Readers that must not see those ask `state_upto`.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from homeserver.protocol import event_types
+from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
+from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.services.rooms.timeline_event import TimelineEvent
+
+RECENT = 60  # committed events kept at hand for sync
+MEMBER_EVENTS = 2_000
+
+CREATE: StateKey = (event_types.CREATE, "")
+POWER_LEVELS: StateKey = (event_types.POWER_LEVELS, "")
+JOIN_RULES: StateKey = (event_types.JOIN_RULES, "")
+HISTORY_VISIBILITY: StateKey = (event_types.HISTORY_VISIBILITY, "")
+
+
+class Standing(NamedTuple):
+    """The event that holds a state key."""
+
+    nid: int
+    event_id: EventId
+
+
+class Membership(NamedTuple):
+    """A user's membership and the event that began it."""
+
+    membership: str
+    since: int
+
+
+class PendingState(NamedTuple):
+    """A state event not yet committed, and what it replaces."""
+
+    nid: int
+    key: StateKey
+    before: Standing | None
+
+
+class Room:
+    """Loaded by `Rooms`, changed by the writer alone."""
+
+    __slots__ = (
+        "auth_memo", "depth", "events", "fragments", "heads", "invited", "is_public", "joined", "joined_local",
+        "member_events", "members", "nid", "pending", "recent", "recent_from", "room_id", "state", "state_hash",
+        "state_nid", "tip", "version", "visibility_changes",
+    )  # fmt: skip
+
+    def __init__(self, room_id: RoomId, version: RoomVersion, nid: int) -> None:
+        self.room_id = room_id
+        self.version = version
+        self.nid = nid
+        self.is_public = False
+        self.heads: tuple[EventId, ...] = ()
+        self.depth = 0
+        self.tip = 0
+        self.state_nid = 0
+        self.state_hash = 0
+        self.state: dict[StateKey, Standing] = {}
+        self.events: dict[StateKey, Event] = {}  # the state that is not memberships
+        self.member_events: dict[StateKey, Event] = {}  # of those who act here
+        self.members: dict[UserId, Membership] = {}
+        self.joined: set[UserId] = set()
+        self.joined_local: set[UserId] = set()
+        self.invited = 0
+        self.pending: list[PendingState] = []
+        self.recent: deque[TimelineEvent] = deque(maxlen=RECENT)
+        self.recent_from = 0  # `recent` holds every event after this position
+        self.auth_memo: dict[tuple[str, str], tuple[EventId, ...]] = {}
+        self.visibility_changes: tuple[tuple[int, str], ...] | None = None
+        self.fragments: dict[object, object] = {}  # what sync made of it lately
+
+    def membership(self, user_id: UserId) -> str | None:
+        member = self.members.get(user_id)
+        return member.membership if member else None
+
+    def event(self, key: StateKey) -> Event | None:
+        """The current state event, if it is in memory: all but some memberships are."""
+        return self.events.get(key) or self.member_events.get(key)
+
+    def content_of(self, type_: str, state_key: str = "") -> JsonObject:
+        """The content of a state event other than a membership; {} when there is none."""
+        event = self.events.get((type_, state_key))
+        return event.content if event is not None else {}
+
+    def missing(self, keys: Iterable[StateKey]) -> list[Standing]:
+        """The current events of `keys` that are not in memory."""
+        return [
+            standing
+            for key in keys
+            if (standing := self.state.get(key)) is not None and self.event(key) is None
+        ]
+
+    def remember(self, event: Event) -> None:
+        """Keep a current state event at hand."""
+        key = event.key
+        if key[0] != event_types.MEMBER:
+            self.events[key] = event
+            return
+        if len(self.member_events) >= MEMBER_EVENTS:
+            self.member_events.clear()
+        self.member_events[key] = event
+
+    def state_upto(self, position: int) -> dict[StateKey, Standing]:
+        """The current state as committed at `position`; not to be changed."""
+        late = [change for change in self.pending if change.nid > position]
+        if not late:
+            return self.state
+        state = dict(self.state)
+        for change in reversed(late):
+            if change.before is None:
+                state.pop(change.key, None)
+            else:
+                state[change.key] = change.before
+        return state
+
+    def apply(self, event: Event, nid: int, server_name: str) -> Standing | None:
+        """Move on by an event that passed; returns what it replaced when it is state."""
+        self.heads = (event.event_id,)
+        self.depth = max(self.depth, event.depth)
+        self.tip = nid
+        if event.state_key is None:
+            return None
+        key = event.key
+        before = self.state.get(key)
+        self.pending.append(PendingState(nid, key, before))
+        self.state[key] = Standing(nid, event.event_id)
+        self.state_hash = hash_replacing(self.state_hash, before, event.event_id)
+        self.state_nid = nid
+        self.auth_memo.clear()
+        self.remember(event)
+        if key[0] == event_types.MEMBER:
+            self._note_member(UserId(key[1]), str(event.content.get("membership")), nid, server_name)
+        elif key == HISTORY_VISIBILITY:
+            self.visibility_changes = None
+        return before
+
+    def committed(self, events: Sequence[TimelineEvent]) -> None:
+        """The events, applied before, are now stored."""
+        last = events[-1].nid
+        if self.pending:
+            self.pending = [change for change in self.pending if change.nid > last]
+        for event in events:
+            if len(self.recent) == RECENT:
+                self.recent_from = self.recent[0].nid
+            self.recent.append(event)
+
+    def set_member(self, user_id: UserId, membership: Membership, *, local: bool) -> None:
+        """Put a membership as it was loaded."""
+        self._discount(user_id)
+        self.members[user_id] = membership
+        if membership.membership == "join":
+            self.joined.add(user_id)
+            if local:
+                self.joined_local.add(user_id)
+        elif membership.membership == "invite":
+            self.invited += 1
+
+    def _note_member(self, user_id: UserId, membership: str, nid: int, server_name: str) -> None:
+        before = self.members.get(user_id)
+        since = before.since if before is not None and before.membership == membership else nid
+        self.set_member(user_id, Membership(membership, since), local=domain_of(user_id) == server_name)
+
+    def _discount(self, user_id: UserId) -> None:
+        before = self.members.get(user_id)
+        if before is None:
+            return
+        if before.membership == "join":
+            self.joined.discard(user_id)
+            self.joined_local.discard(user_id)
+        elif before.membership == "invite":
+            self.invited -= 1
+
+
+def hash_replacing(hash_: int, before: Standing | None, after: EventId) -> int:
+    """The order-independent hash of a state set, one member of which changed."""
+    if before is not None:
+        hash_ -= _hash_one(before.event_id)
+    return (hash_ + _hash_one(after)) % (1 << 128)
+
+
+def _hash_one(event_id: EventId) -> int:
+    return int.from_bytes(blake2b(event_id.encode(), digest_size=16).digest(), "little")

@@ -1,0 +1,118 @@
+"""The rooms in memory: each loaded once, by whoever needs it first, and dropped when long unused."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import orjson
+
+from homeserver.protocol.errors import NotFound
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import EventId, RoomId, ServerName
+from homeserver.protocol.room_versions import room_version
+from homeserver.runtime.concurrency import KeyedLock
+from homeserver.runtime.database import Database, Transaction
+from homeserver.services.rooms.room import Membership, Room, Standing, hash_replacing
+from homeserver.storage.events import EventStore
+from homeserver.storage.room_state import RoomStateStore, StateEntry
+from homeserver.storage.rooms import Member, RoomRow, RoomStore
+
+
+class RoomNotFound(NotFound):
+    """No such room here."""
+
+
+class LoadedRoom(NamedTuple):
+    """What the database knows of a room's present."""
+
+    row: RoomRow
+    state: list[StateEntry]
+    members: list[Member]
+
+
+class Rooms:
+    """`find` is memory only; `load` asks the database once."""
+
+    def __init__(
+        self, database: Database, stores: tuple[RoomStore, RoomStateStore, EventStore], server_name: ServerName,
+        *, most_members: int = 2_000_000,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._rooms, self._state, self._events = stores
+        self._server_name = server_name
+        self._most_members = most_members
+        self._weight = 0
+        self._loaded: OrderedDict[RoomId, Room] = OrderedDict()
+        self._loading: KeyedLock = KeyedLock()
+
+    def find(self, room_id: RoomId) -> Room | None:
+        """The room if it is in memory."""
+        return self._loaded.get(room_id)
+
+    async def load(self, room_id: RoomId) -> Room:
+        """The room; raises RoomNotFound."""
+        room = self._loaded.get(room_id)
+        if room is not None:
+            self._loaded.move_to_end(room_id)
+            return room
+        async with self._loading.hold(room_id):
+            room = self._loaded.get(room_id)
+            if room is not None:
+                return room
+            found = await self._database.read(self._read, [room_id])
+            if not found:
+                raise RoomNotFound(f"{room_id} is not known here")
+            return self.add(self._build(found[0]))
+
+    async def load_many(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
+        """The rooms of the list that exist, in one read."""
+        rooms = {room_id: room for room_id in room_ids if (room := self._loaded.get(room_id)) is not None}
+        missing = [room_id for room_id in room_ids if room_id not in rooms]
+        for start in range(0, len(missing), 200):
+            for found in await self._database.read(self._read, missing[start : start + 200]):
+                room_id = found.row.room_id
+                rooms[room_id] = self._loaded.get(room_id) or self.add(self._build(found))
+        return rooms
+
+    def add(self, room: Room) -> Room:
+        """Take in a room that was built or created."""
+        self._loaded[room.room_id] = room
+        self._weight += 100 + len(room.members)
+        while self._weight > self._most_members and len(self._loaded) > 1:
+            _, oldest = next(iter(self._loaded.items()))
+            if oldest.pending or oldest is room:
+                self._loaded.move_to_end(oldest.room_id)
+                break
+            self.discard(oldest)
+        return room
+
+    def discard(self, room: Room) -> None:
+        """Forget a room, which the next who needs it loads afresh."""
+        if self._loaded.get(room.room_id) is room:
+            del self._loaded[room.room_id]
+            self._weight -= 100 + len(room.members)
+
+    def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[LoadedRoom]:
+        return [
+            LoadedRoom(row, self._state.current(txn, row.nid), self._rooms.members(txn, row.nid))
+            for row in self._rooms.many(txn, room_ids)
+        ]
+
+    def _build(self, loaded: LoadedRoom) -> Room:
+        row = loaded.row
+        version = room_version(row.version)
+        room = Room(row.room_id, version, row.nid)
+        room.is_public = bool(row.is_public)
+        room.heads = tuple(EventId(head) for head in orjson.loads(row.heads))
+        room.depth, room.tip, room.state_nid = row.depth, row.tip, row.state_nid
+        room.recent_from = row.tip
+        for entry in loaded.state:
+            standing = Standing(entry.nid, entry.event_id)
+            room.state[entry.type, entry.state_key] = standing
+            room.state_hash = hash_replacing(room.state_hash, None, entry.event_id)
+            if entry.raw is not None:
+                room.remember(Event.from_raw(version, entry.raw, entry.event_id))
+        for member in loaded.members:
+            room.set_member(
+                member.user_id, Membership(member.membership, member.since), local=bool(member.is_local)
+            )
+        return room

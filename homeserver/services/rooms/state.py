@@ -1,0 +1,115 @@
+"""Reading a room's state: as it is for members, as it was for those who left.
+
+https://spec.matrix.org/latest/client-server-api/#getting-events-for-a-room
+"""
+
+from collections.abc import Collection
+
+from homeserver.protocol import event_types
+from homeserver.protocol.errors import NotFound
+from homeserver.protocol.events import StateKey
+from homeserver.protocol.ids import RoomId, UserId
+from homeserver.runtime.database import Database
+from homeserver.services.rooms.access import NotInRoom
+from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.visibility import Visibility
+from homeserver.services.streams import Streams
+from homeserver.storage.room_state import RoomStateStore
+
+
+class RoomState:
+    """State and members, for those who may see them."""
+
+    def __init__(
+        self, *, database: Database, rooms: Rooms, events: Events, visibility: Visibility,
+        store: RoomStateStore, streams: Streams,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._rooms = rooms
+        self._events = events
+        self._visibility = visibility
+        self._store = store
+        self._streams = streams
+
+    async def all(self, user_id: UserId, room_id: RoomId) -> list[TimelineEvent]:
+        """The whole state the user may see. Raises NotInRoom."""
+        room, ids = await self._seen(user_id, room_id)
+        found = await self._events.by_nids(ids.values(), room_id, room.version)
+        return [found[nid] for nid in sorted(ids.values()) if nid in found]
+
+    async def one(self, user_id: UserId, room_id: RoomId, key: StateKey) -> TimelineEvent:
+        """Raises NotInRoom, NotFound."""
+        room, ids = await self._seen(user_id, room_id)
+        nid = ids.get(key)
+        found = await self._events.by_nids([nid], room_id, room.version) if nid is not None else {}
+        if nid is None or nid not in found:
+            raise NotFound(f"The room has no {key[0]} with state key {key[1]!r}")
+        return found[nid]
+
+    async def members(
+        self, user_id: UserId, room_id: RoomId, *, at: int | None = None, only: Collection[str] = (),
+        without: Collection[str] = (),
+    ) -> list[TimelineEvent]:  # fmt: skip
+        """Member events, as of position `at`, with a membership in `only` and not in `without`."""
+        room, ids = await self._seen(user_id, room_id, at=at)
+        nids = [nid for (type_, _), nid in ids.items() if type_ == event_types.MEMBER]
+        found = await self._events.by_nids(nids, room_id, room.version)
+        return [
+            event
+            for nid in sorted(nids)
+            if (event := found.get(nid)) is not None
+            and (not only or event.content.get("membership") in only)
+            and event.content.get("membership") not in without
+        ]
+
+    async def joined_members(self, user_id: UserId, room_id: RoomId) -> dict[UserId, TimelineEvent]:
+        """The member events of those joined. Raises NotInRoom unless the user is one of them."""
+        room = await self._room(user_id, room_id)
+        if room.membership(user_id) != "join":
+            raise NotInRoom(f"{user_id} is not in {room_id}")
+        nids = {user: room.state[event_types.MEMBER, user].nid for user in room.joined}
+        found = await self._events.by_nids(nids.values(), room_id, room.version)
+        return {user: found[nid] for user, nid in nids.items() if nid in found}
+
+    async def before(self, room: Room, event: TimelineEvent) -> dict[StateKey, int]:
+        """The state just before an event: {key: nid of the event that holds it}."""
+        return await self._database.read(self._store.keyed, event.state_nid or 0)
+
+    async def after(self, room: Room, event: TimelineEvent) -> dict[StateKey, int]:
+        """The state just after an event."""
+        if event.state_key is not None:
+            return await self._database.read(self._store.keyed, event.nid)
+        return await self.before(room, event)
+
+    async def _seen(
+        self, user_id: UserId, room_id: RoomId, *, at: int | None = None
+    ) -> tuple[Room, dict[StateKey, int]]:
+        """The newest state the user may see, no newer than position `at`."""
+        room = await self._room(user_id, room_id)
+        upto = self._streams.position
+        membership = room.membership(user_id)
+        if membership == "join" or world_readable(room):
+            if at is None or at >= room.tip:
+                return room, {key: standing.nid for key, standing in room.state_upto(upto).items()}
+            return room, await self._at(room, at)
+        ended, stayed = await self._visibility.last_membership(room, user_id)
+        if not stayed:
+            raise NotInRoom(f"{user_id} is not in {room_id}")
+        return room, await self._at(room, ended if at is None else min(at, ended))
+
+    async def _at(self, room: Room, position: int) -> dict[StateKey, int]:
+        rows = await self._events.latest(room, upto=position, limit=1)
+        return await self.after(room, rows[0]) if rows else {}
+
+    async def _room(self, user_id: UserId, room_id: RoomId) -> Room:
+        try:
+            return self._rooms.find(room_id) or await self._rooms.load(room_id)
+        except RoomNotFound:
+            raise NotInRoom(f"{user_id} is not in {room_id}") from None
+
+
+def world_readable(room: Room) -> bool:
+    return room.content_of(*HISTORY_VISIBILITY).get("history_visibility") == "world_readable"

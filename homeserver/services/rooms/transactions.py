@@ -1,0 +1,87 @@
+"""Transaction ids: a request repeated after a lost answer gets the same event, also after a restart.
+
+What a device sent in the last day is read once, when it first sends; from then on memory knows.
+https://spec.matrix.org/latest/client-server-api/#transaction-identifiers
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.concurrency import KeyedLock
+from homeserver.runtime.database import Database
+from homeserver.storage.events import EventStore
+
+DAY_MS = 24 * 3600 * 1000
+MOST_DEVICES = 20_000
+MOST_OF_A_DEVICE = 1_000
+
+
+class TransactionKey(NamedTuple):
+    """What makes a request the same: its path and the device it came from."""
+
+    room_id: RoomId
+    type: str
+    txn_id: str
+
+
+Sent = OrderedDict[TransactionKey, EventId]
+
+
+class Transactions:
+    """Runs each transaction of a device once."""
+
+    def __init__(self, database: Database, store: EventStore, clock: Clock) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._devices: OrderedDict[tuple[UserId, str], Sent] = OrderedDict()
+        self._running: KeyedLock = KeyedLock()
+
+    async def once(
+        self, user_id: UserId, device: str, key: TransactionKey, send: Callable[[], Awaitable[EventId]]
+    ) -> EventId:
+        """The event of this transaction, sending it if it was not."""
+        sent = self._devices.get((user_id, device))
+        if sent is None:
+            sent = await self._load(user_id, device)
+        known = sent.get(key)
+        if known is not None:
+            return known
+        async with self._running.hold((user_id, device, key)):
+            known = sent.get(key)
+            if known is not None:
+                return known
+            try:
+                event_id = await send()
+            except BaseException:
+                # It may have been stored all the same: let the database say, next time.
+                self._devices.pop((user_id, device), None)
+                raise
+            sent[key] = event_id
+            if len(sent) > MOST_OF_A_DEVICE:
+                sent.popitem(last=False)
+            return event_id
+
+    def new_device(self, user_id: UserId, device: str) -> None:
+        """A device that was just made has sent nothing: no need to ask."""
+        self._remember(user_id, device, OrderedDict())
+
+    async def _load(self, user_id: UserId, device: str) -> Sent:
+        since = self._clock.now_ms() - DAY_MS
+        rows = await self._database.read(self._store.sent_by_device, user_id, device, since)
+        known = self._devices.get((user_id, device))
+        if known is not None:
+            return known
+        sent: Sent = OrderedDict()
+        for row in rows[-MOST_OF_A_DEVICE:]:
+            sent[TransactionKey(row.room_id, row.type, row.txn.partition(" ")[2])] = row.event_id
+        return self._remember(user_id, device, sent)
+
+    def _remember(self, user_id: UserId, device: str, sent: Sent) -> Sent:
+        self._devices[user_id, device] = sent
+        if len(self._devices) > MOST_DEVICES:
+            self._devices.popitem(last=False)
+        return sent

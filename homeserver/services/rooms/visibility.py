@@ -1,0 +1,136 @@
+"""Which events of a room a user may see.
+
+Who has been joined since before an event, in a room that never restricted its history further, sees
+it without any look-up; for the rest the room's history of visibility and the user's own
+memberships are read, two indexed queries.
+https://spec.matrix.org/latest/client-server-api/#room-history-visibility
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+
+from homeserver.protocol import event_types
+from homeserver.protocol.ids import UserId
+from homeserver.runtime.database import Database, Transaction
+from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
+from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.storage.events import EventStore
+
+Steps = Sequence[tuple[int, str]]
+"""(nid, value from that event on), oldest first."""
+
+
+class Past(NamedTuple):
+    """How a room's visibility and one user's membership went, as they stood *after* each event."""
+
+    visibility: Steps
+    membership: Steps
+
+
+class Visibility:
+    """Decides from the room in memory, else from two histories."""
+
+    def __init__(self, database: Database, events: EventStore) -> None:
+        self._database = database
+        self._events = events
+
+    def all_visible(self, room: Room, user_id: UserId, since: int) -> bool:
+        """Memory only: does the user surely see everything after position `since`?"""
+        member = room.members.get(user_id)
+        return member is not None and member.membership == "join" and member.since <= since
+
+    async def visible(
+        self, room: Room, user_id: UserId, events: Sequence[TimelineEvent]
+    ) -> list[TimelineEvent]:
+        """Those of the events that the user may see, in the same order."""
+        if not events:
+            return []
+        if self.all_visible(room, user_id, min(event.nid for event in events)):
+            return list(events)
+        past = await self._past(room, user_id)
+        return [event for event in events if may_see(past, event, user_id)]
+
+    async def membership_at(self, room: Room, user_id: UserId, nid: int) -> str:
+        """The user's membership after the event: join, invite, knock, leave, ban."""
+        member = room.members.get(user_id)
+        if member is not None and member.since <= nid:
+            return member.membership
+        return value_at((await self._past(room, user_id)).membership, nid, "leave")
+
+    async def last_membership(self, room: Room, user_id: UserId) -> tuple[int, bool]:
+        """(the event that ended the user's last stay, whether there ever was one)."""
+        past = await self._past(room, user_id)
+        ended = 0
+        stayed = False
+        for nid, membership in past.membership:
+            if membership == "join":
+                stayed, ended = True, 0
+            elif stayed and not ended:
+                ended = nid
+        return ended, stayed
+
+    async def _past(self, room: Room, user_id: UserId) -> Past:
+        changes = room.visibility_changes
+        found = await self._database.read(self._read, room.nid, user_id, changes is None)
+        if changes is None:
+            room.visibility_changes = changes = tuple(found.visibility)
+        return Past(changes, found.membership)
+
+    def _read(self, txn: Transaction, room_nid: int, user_id: UserId, with_visibility: bool) -> Past:
+        visibility: Steps = ()
+        if with_visibility:
+            rows = self._events.of_state_key(txn, room_nid, HISTORY_VISIBILITY)
+            visibility = [(nid, _content(raw, "history_visibility", "shared")) for nid, raw in rows]
+        rows = self._events.of_state_key(txn, room_nid, (event_types.MEMBER, user_id))
+        return Past(visibility, [(nid, _content(raw, "membership", "leave")) for nid, raw in rows])
+
+
+def may_see(past: Past, event: TimelineEvent, user_id: UserId) -> bool:
+    """The specification's rules, for one event."""
+    index = _before(past.visibility, event.nid)
+    visibility = past.visibility[index][1] if index >= 0 else "shared"
+    if event.type == event_types.HISTORY_VISIBILITY and event.state_key == "":
+        # a change of visibility is seen under the laxer of what was and what is
+        after = value_at(past.visibility, event.nid, "shared")
+        visibility = max(visibility, after, key=_LAXITY.__getitem__)
+    before = value_at(past.membership, event.nid - 1, "leave")
+    after = value_at(past.membership, event.nid, "leave")
+    if event.type == event_types.MEMBER and event.state_key == user_id and after != "leave":
+        return True
+    memberships = {before, after}
+    if (
+        event.type == event_types.MEMBER
+        and event.state_key == user_id
+        and before in ("join", "invite", "knock")
+    ):
+        return True  # one's own leaving, or being made to
+    if visibility == "world_readable" or "join" in memberships:
+        return True
+    if visibility == "shared":
+        return any(nid > event.nid and membership == "join" for nid, membership in past.membership)
+    if visibility == "invited":
+        return "invite" in memberships
+    return False
+
+
+_LAXITY = {"joined": 0, "invited": 1, "shared": 2, "world_readable": 3}
+
+
+def value_at(steps: Steps, nid: int, default: str) -> str:
+    """The value after the event `nid`."""
+    index = bisect_right(steps, nid, key=lambda step: step[0]) - 1
+    return steps[index][1] if index >= 0 else default
+
+
+def _before(steps: Steps, nid: int) -> int:
+    return bisect_right(steps, nid - 1, key=lambda step: step[0]) - 1
+
+
+def _content(raw: bytes, name: str, default: str) -> str:
+    value = orjson.loads(raw)["content"].get(name)
+    if name == "history_visibility" and value not in _LAXITY:
+        return default
+    return value if isinstance(value, str) else default

@@ -1,0 +1,366 @@
+"""The writer of rooms: builds events on the room in memory, and keeps them.
+
+    propose -> build, authorise, hash, sign (no SQL once the room is warm)
+            -> one write, shared with whoever else is writing -> announce
+
+A write is fenced by the room's tip: when anything else moved the room, or an earlier write of the
+same room failed, it is refused, the room is loaded afresh and the event is built again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from homeserver.protocol import event_types
+from homeserver.protocol.auth_rules import check
+from homeserver.protocol.auth_rules.selection import auth_keys
+from homeserver.protocol.canonical_json import encode
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.events import Draft, Event, StateKey, build
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.redaction import redact
+from homeserver.protocol.relations import Relation as RelatesTo
+from homeserver.protocol.relations import relation_of
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.signatures import SigningKey
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.database import Database, Transaction
+from homeserver.services.push.evaluation import PushEvaluation, PushOutcome
+from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.room import CREATE, Room, Standing
+from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, from_event
+from homeserver.services.streams import Change, Streams
+from homeserver.storage.events import ACCEPTED, NewEvent, Relation
+from homeserver.storage.room_stores import RoomStores
+from homeserver.storage.rooms import Member
+
+ATTEMPTS = 4
+
+
+class StaleRoom(MatrixError):
+    """The room moved on while an event for it was on its way: nothing was stored."""
+
+    status, errcode = 503, "M_UNKNOWN"
+    default = "The room changed while this was being stored: try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An event somebody wants to happen."""
+
+    type: str
+    sender: UserId
+    content: JsonObject
+    state_key: str | None = None
+    redacts: EventId | None = None
+    txn: str | None = None
+    origin_server_ts: int | None = None
+
+
+class Built(NamedTuple):
+    """An event that passed, with all that is stored beside it."""
+
+    event: Event
+    timeline: TimelineEvent
+    new: NewEvent
+    outcome: PushOutcome | None
+    relation: RelatesTo | None
+    member: Member | None
+    state_hash: bytes
+    redacts: EventId | None
+
+
+class Advance(NamedTuple):
+    """Where a batch takes the room."""
+
+    expected_tip: int
+    tip: int
+    heads: bytes
+    depth: int
+    state_nid: int
+
+
+class Follower(Protocol):
+    """Told of events on the reactor thread right after their commit, before they are announced."""
+
+    def __call__(self, room: Room, batch: Sequence[Built]) -> None: ...
+
+
+class RoomWriter:
+    """Appends local events to rooms."""
+
+    def __init__(
+        self, *, database: Database, stores: RoomStores, streams: Streams, rooms: Rooms, events: Events,
+        push: PushEvaluation, clock: Clock, server_name: ServerName, key: SigningKey,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._stores = stores
+        self._streams = streams
+        self._rooms = rooms
+        self._events = events
+        self._push = push
+        self._clock = clock
+        self._server_name = server_name
+        self._key = key
+        self._followers: list[Follower] = []
+
+    def follow(self, follower: Follower) -> None:
+        self._followers.append(follower)
+
+    async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        """Make the proposed events happen, all or none. Raises AuthFailure, TooLarge, RoomNotFound."""
+        for attempt in range(ATTEMPTS):
+            room = self._rooms.find(room_id) or await self._rooms.load(room_id)
+            try:
+                return await self._append(room, proposals)
+            except StaleRoom:
+                self._rooms.discard(room)
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def found(
+        self, version: RoomVersion, room_id: RoomId | None, proposals: Sequence[Proposal],
+        also: Callable[[Transaction, RoomId], None],
+    ) -> Room:  # fmt: skip
+        """A new room with these first events, the create event first; `also` runs in the same write.
+
+        `room_id` is None where the create event's hash is the room id. Raises what `also` raises.
+        """
+        room = Room(room_id or RoomId(""), version, 0)
+        batch, advance = self._build_all(room, proposals)
+        try:
+            room.nid = await self._database.write(self._store_new, room, batch, advance, also)
+        except BaseException:
+            self._abandon(batch)
+            raise
+        self._rooms.add(room)
+        await self._kept(room, batch)
+        return room
+
+    async def _append(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        missing = room.missing(self._keys_needed(room, proposals))
+        if missing:
+            await self._recall(room, missing)
+        batch, advance = self._build_all(room, proposals)
+        return await self._keep(room, batch, advance)
+
+    def _keys_needed(self, room: Room, proposals: Sequence[Proposal]) -> set[StateKey]:
+        keys: set[StateKey] = set()
+        for proposal in proposals:
+            if proposal.state_key is None:
+                if (proposal.sender, proposal.type) in room.auth_memo:
+                    continue
+            else:
+                keys.add((proposal.type, proposal.state_key))
+            keys.update(
+                auth_keys(
+                    room.version, type=proposal.type, sender=proposal.sender, state_key=proposal.state_key,
+                    content=proposal.content,
+                )
+            )  # fmt: skip
+        return keys
+
+    async def _recall(self, room: Room, missing: Sequence[Standing]) -> None:
+        """Bring current state events into memory."""
+        found = await self._events.signed([standing.event_id for standing in missing])
+        for standing in missing:
+            event = found.get(standing.event_id)
+            if event is not None and room.state.get(event.key) == standing:
+                room.remember(event)
+
+    def _build_all(self, room: Room, proposals: Sequence[Proposal]) -> tuple[list[Built], Advance]:
+        """Build and apply; on a refusal of a later one the room in memory is given up."""
+        expected_tip = room.tip
+        batch: list[Built] = []
+        try:
+            for proposal in proposals:
+                batch.append(self._build(room, proposal))
+        except BaseException:
+            if batch:
+                self._rooms.discard(room)
+                self._abandon(batch)
+            raise
+        return batch, Advance(expected_tip, room.tip, orjson.dumps(room.heads), room.depth, room.state_nid)
+
+    def _build(self, room: Room, proposal: Proposal) -> Built:
+        event = self._authorised(room, proposal)
+        return self._applied(room, event, proposal)
+
+    def _authorised(self, room: Room, proposal: Proposal) -> Event:
+        memo_key = (proposal.sender, proposal.type)
+        auth_ids = room.auth_memo.get(memo_key) if proposal.state_key is None else None
+        state: dict[StateKey, Event] | None = None
+        if auth_ids is None:
+            state = self._auth_state(room, proposal)
+            auth_ids = tuple(
+                event.event_id
+                for key, event in state.items()
+                if not (key == CREATE and room.version.room_id_is_create_hash)
+            )
+        event = build(
+            Draft(
+                type=proposal.type, sender=proposal.sender, content=proposal.content,
+                state_key=proposal.state_key,
+                room_id=None if not room.state and room.version.room_id_is_create_hash else room.room_id,
+                prev_event_ids=room.heads, auth_event_ids=auth_ids, depth=room.depth + 1,
+                origin_server_ts=proposal.origin_server_ts or self._clock.now_ms(), redacts=proposal.redacts,
+            ),
+            room.version, self._server_name, self._key,
+        )  # fmt: skip
+        if state is not None:
+            check(event, state)
+            if proposal.state_key is None and proposal.type != event_types.REDACTION:
+                room.auth_memo[memo_key] = auth_ids
+        return event
+
+    def _auth_state(self, room: Room, proposal: Proposal) -> dict[StateKey, Event]:
+        """The current events that the rules look at; those in auth_events come first."""
+        state: dict[StateKey, Event] = {}
+        keys = auth_keys(
+            room.version, type=proposal.type, sender=proposal.sender, state_key=proposal.state_key,
+            content=proposal.content,
+        )  # fmt: skip
+        for key in (CREATE, *keys):
+            event = room.event(key)
+            if event is not None:
+                state[key] = event
+        return state
+
+    def _applied(self, room: Room, event: Event, proposal: Proposal) -> Built:
+        relation = relation_of(event.content)
+        thread_root = relation.event_id if relation is not None and relation.rel_type == "m.thread" else None
+        before = room.event(event.key) if event.state_key is not None else None
+        state_before = room.state_nid
+        outcome = self._push.evaluate(room, event)
+        nid = self._streams.draw()
+        if not room.room_id:
+            room.room_id = event.room_id
+        standing = room.apply(event, nid, self._server_name)
+        notify = 0 if outcome is None else outcome.notify
+        timeline = from_event(
+            event, nid=nid, state_nid=state_before, notify=notify, thread_root=thread_root, txn=proposal.txn,
+            replaced=_replaced(standing, before),
+        )  # fmt: skip
+        new = NewEvent(
+            nid, event.event_id, event.type, event.state_key, event.sender, event.depth,
+            event.origin_server_ts, state_before, standing.nid if standing else None, ACCEPTED, notify,
+            thread_root, proposal.txn, event.raw,
+        )  # fmt: skip
+        member = None
+        if event.type == event_types.MEMBER and event.state_key is not None:
+            member = self._member(room, UserId(event.state_key), nid)
+        redacts = event.redacts if event.type == event_types.REDACTION else None
+        return Built(
+            event, timeline, new, outcome, relation, member, room.state_hash.to_bytes(16, "little"), redacts
+        )
+
+    def _member(self, room: Room, user_id: UserId, nid: int) -> Member:
+        membership = room.members[user_id]
+        is_local = domain_of(user_id) == self._server_name
+        return Member(user_id, membership.membership, nid, membership.since, is_local)
+
+    async def _keep(self, room: Room, batch: list[Built], advance: Advance) -> list[TimelineEvent]:
+        """Store, then tell; a failure gives the room in memory up."""
+        try:
+            await self._database.write(self._store, room.nid, batch, advance)
+        except BaseException:
+            self._rooms.discard(room)
+            self._abandon(batch)
+            raise
+        return await self._kept(room, batch)
+
+    async def _kept(self, room: Room, batch: list[Built]) -> list[TimelineEvent]:
+        events = [built.timeline for built in batch]
+        for event in events:
+            self._events.note(event)
+        room.committed(events)
+        for built in batch:
+            if built.redacts is not None:
+                await self._forget_redacted(room, built.redacts)
+        for follower in self._followers:
+            follower(room, batch)
+        for built in batch:
+            users = (built.member.user_id,) if built.member is not None else ()
+            self._streams.complete(built.new.nid, Change("event", (room.room_id,), users))
+        return events
+
+    def _abandon(self, batch: Sequence[Built]) -> None:
+        for built in batch:
+            self._streams.complete(built.new.nid)
+
+    async def _forget_redacted(self, room: Room, target: EventId) -> None:
+        """Memory must not outlive what was taken back."""
+        self._events.drop(target)
+        room.fragments.clear()
+        for index, event in enumerate(room.recent):
+            if event.event_id == target:
+                emptied = await self._events.by_id(target)
+                if emptied is not None and index < len(room.recent) and room.recent[index].event_id == target:
+                    room.recent[index] = emptied
+                break
+        for standing in (*room.events.values(), *room.member_events.values()):
+            if standing.event_id == target:
+                signed = (await self._events.signed([target])).get(target)
+                if signed is not None:
+                    room.remember(signed)
+                break
+
+    def _store(self, txn: Transaction, room_nid: int, batch: Sequence[Built], advance: Advance) -> None:
+        """One write of the room. Raises StaleRoom when it is not where the batch expects it."""
+        stores = self._stores
+        if not stores.rooms.advance(
+            txn, room_nid, expected_tip=advance.expected_tip, tip=advance.tip, heads=advance.heads,
+            depth=advance.depth, state_nid=advance.state_nid,
+        ):  # fmt: skip
+            raise StaleRoom
+        for built in batch:
+            self._store_one(txn, room_nid, built)
+
+    def _store_new(
+        self, txn: Transaction, room: Room, batch: Sequence[Built], advance: Advance,
+        also: Callable[[Transaction, RoomId], None],
+    ) -> int:  # fmt: skip
+        room_nid = self._stores.rooms.create(txn, room.room_id, room.version.version)
+        self._store(txn, room_nid, batch, advance)
+        also(txn, room.room_id)
+        return room_nid
+
+    def _store_one(self, txn: Transaction, room_nid: int, built: Built) -> None:
+        stores, new = self._stores, built.new
+        key_nid = None
+        if new.state_key is not None:
+            key_nid = stores.identifiers.state_key_nid(txn, (new.type, new.state_key))
+            stores.state.append(
+                txn, room_nid, nid=new.nid, parent_nid=new.state_nid or 0, hash_=built.state_hash,
+                added={key_nid: new.nid},
+            )  # fmt: skip
+            stores.state.put_current(txn, room_nid, key_nid, new.nid)
+        stores.events.insert(txn, room_nid, new, key_nid)
+        if built.member is not None:
+            stores.rooms.put_member(txn, room_nid, built.member)
+        if built.relation is not None:
+            relation = built.relation
+            stores.events.add_relation(
+                txn, room_nid, Relation(new.nid, relation.event_id, relation.rel_type, relation.key)
+            )
+        if built.redacts is not None:
+            self._store_redaction(txn, new.nid, built.event, built.redacts)
+        if built.outcome is not None:
+            stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)
+
+    def _store_redaction(self, txn: Transaction, nid: int, redaction: Event, target_id: EventId) -> None:
+        for located in self._stores.events.by_ids(txn, [target_id]):
+            if located.room_id == redaction.room_id and located.row.redaction_id is None:
+                emptied = redact(redaction.version, orjson.loads(located.row.raw))
+                self._stores.events.redact(txn, located.row.nid, redaction_nid=nid, raw=encode(emptied))
+
+
+def _replaced(standing: Standing | None, before: Event | None) -> Replaced | None:
+    if standing is None or before is None:
+        return None
+    return Replaced(standing.nid, before.event_id, before.sender, before.content)

@@ -1,0 +1,239 @@
+"""The parts of a sync answer that stand under `rooms`, as JSON bytes.
+
+https://spec.matrix.org/latest/client-server-api/#get_matrixclientv3sync
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+from homeserver.protocol import event_types
+from homeserver.protocol.ids import RoomId, UserId
+from homeserver.protocol.json_values import JsonObject
+from homeserver.runtime.clock import Clock
+from homeserver.services.push.unread_counts import UnreadCounts
+from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.sync.query import SyncQuery
+from homeserver.services.sync.window import Span, Window, Windows, names_other_than
+
+FRESH_MS = 500
+MOST_FRAGMENTS = 16
+STRIPPED = (
+    event_types.CREATE, event_types.JOIN_RULES, event_types.NAME, event_types.AVATAR, event_types.TOPIC,
+    event_types.CANONICAL_ALIAS, event_types.ENCRYPTION,
+)  # fmt: skip
+
+
+class Extras(NamedTuple):
+    """What a room's part holds beside timeline and state: JSON of events, and the counts."""
+
+    ephemeral: Sequence[bytes]
+    account_data: Sequence[bytes]
+    unread: UnreadCounts
+
+
+class Fragment(NamedTuple):
+    """The timeline of a span as bytes, for everybody who may see all of it."""
+
+    made_ms: int
+    timeline: bytes
+    window: Window
+    has_members: bool
+    senders: frozenset[UserId]
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSections:
+    """Writes rooms into answers."""
+
+    events: Events
+    windows: Windows
+    clock: Clock
+
+    async def joined(self, room: Room, query: SyncQuery, span: Span, extras: Extras) -> bytes | None:
+        """The room's part of `rooms.join`; None when there is nothing to say."""
+        fragment = await self._fragment(room, query, span)
+        window = fragment.window
+        state = await self.windows.state(room, query, span, window)
+        has_news = window.timeline or state or window.limited or extras.ephemeral or extras.account_data
+        if not (has_news or query.full_state or query.is_initial):
+            return None
+        parts: list[bytes] = [b"{"]
+        now_ms = self.clock.now_ms()
+        if state:
+            parts.append(b'"state_after":{"events":[' if query.use_state_after else b'"state":{"events":[')
+            _write_events(parts, state, now_ms)
+            parts.append(b"]},")
+        elif query.use_state_after:
+            parts.append(b'"state_after":{"events":[]},')
+        parts.append(fragment.timeline)
+        if fragment.has_members or state or query.is_initial or query.full_state:
+            parts.append(_summary(room, query))
+        if extras.ephemeral:
+            parts += [b',"ephemeral":{"events":[', b",".join(extras.ephemeral), b"]}"]
+        if extras.account_data:
+            parts += [b',"account_data":{"events":[', b",".join(extras.account_data), b"]}"]
+        parts.append(_unread(extras.unread, by_thread=query.filter.room.timeline.unread_thread_notifications))
+        parts.append(b"}")
+        return b"".join(parts)
+
+    async def left(self, room: Room, query: SyncQuery, span: Span) -> bytes:
+        """The room's part of `rooms.leave`: the last that the user could see."""
+        window = await self.windows.window(room, query, span)
+        parts = [b"{"]
+        if window.limited or not span.state_since:
+            state = await self._state_of_left(room, query, window)
+            parts.append(b'"state_after":{"events":[' if query.use_state_after else b'"state":{"events":[')
+            _write_events(parts, state, self.clock.now_ms())
+            parts.append(b"]},")
+        parts.append(self._timeline(window, query, b""))
+        parts.append(b"}")
+        return b"".join(parts)
+
+    async def stripped(self, room: Room, user_id: UserId, name: bytes) -> bytes:
+        """`{"invite_state": {"events": [...]}}`, or knock_state: what an outsider may know of the room."""
+        keys = [(type_, "") for type_ in STRIPPED] + [(event_types.MEMBER, user_id)]
+        own = room.state.get((event_types.MEMBER, user_id))
+        member = (
+            (await self.events.by_nids([own.nid], room.room_id, room.version)).get(own.nid) if own else None
+        )
+        if member is not None:
+            keys.append((event_types.MEMBER, member.sender))
+        nids = [room.state[key].nid for key in dict.fromkeys(keys) if key in room.state]
+        found = await self.events.by_nids(nids, room.room_id, room.version)
+        events = [_strip(found[nid]) for nid in nids if nid in found]
+        return b'{"' + name + b'":{"events":' + orjson.dumps(events) + b"}}"
+
+    async def _state_of_left(self, room: Room, query: SyncQuery, window: Window) -> list[TimelineEvent]:
+        """State up to the user's leaving, which may lie behind the room's present."""
+        if not window.timeline:
+            return []
+        last = window.timeline[-1]
+        nids = {key: s.nid for key, s in room.state_upto(last.nid).items() if s.nid <= last.nid}
+        if query.filter.room.state.lazy_load_members:
+            senders = {event.sender for event in window.timeline} | {query.user_id}
+            nids = {
+                key: nid for key, nid in nids.items() if key[0] != event_types.MEMBER or key[1] in senders
+            }
+        wanted = (
+            nids.values() if query.use_state_after else [nid for nid in nids.values() if nid < window.start]
+        )
+        return await self.windows.chosen(room, query.filter.room.state, wanted)
+
+    async def _fragment(self, room: Room, query: SyncQuery, span: Span) -> Fragment:
+        key = (span.since, min(span.upto, room.tip), query.filter.key)
+        found = room.fragments.get(key) if not query.ignored else None
+        now_ms = self.clock.now_ms()
+        if (
+            isinstance(found, Fragment)
+            and now_ms - found.made_ms < FRESH_MS
+            and self._is_for(room, query, found)
+        ):
+            return found
+        window = await self.windows.window(room, query, span)
+        senders = frozenset(event.sender for event in window.timeline if event.txn is not None)
+        fragment = Fragment(
+            now_ms, self._timeline(window, query, b',"membership":"join"'), window,
+            any(event.type == event_types.MEMBER for event in window.timeline), senders,
+        )  # fmt: skip
+        if self._is_for(room, query, fragment):
+            if len(room.fragments) >= MOST_FRAGMENTS:
+                room.fragments.clear()
+            room.fragments[key] = fragment
+        return fragment
+
+    def _is_for(self, room: Room, query: SyncQuery, fragment: Fragment) -> bool:
+        """May this user have the same bytes as everybody who was there all the time?"""
+        member = room.members.get(query.user_id)
+        return (
+            member is not None
+            and member.membership == "join"
+            and member.since < fragment.window.start
+            and query.user_id not in fragment.senders
+            and not query.ignored
+        )
+
+    def _timeline(self, window: Window, query: SyncQuery, extra: bytes) -> bytes:
+        parts = [b'"timeline":{"events":[']
+        now_ms = self.clock.now_ms()
+        user_id, device_id = query.user_id, query.device_id
+        for event in window.timeline:
+            own = event.unsigned_for(user_id, device_id)
+            event.write(parts, now_ms, extra + own if own else extra)
+            parts.append(b",")
+        if window.timeline:
+            parts.pop()
+        parts.append(
+            b'],"limited":true,"prev_batch":"' if window.limited else b'],"limited":false,"prev_batch":"'
+        )
+        parts.append(window.prev_batch.encode())
+        parts.append(b'"}')
+        return b"".join(parts)
+
+
+def _write_events(parts: list[bytes], events: Iterable[TimelineEvent], now_ms: int) -> None:
+    before = len(parts)
+    for event in events:
+        event.write(parts, now_ms)
+        parts.append(b",")
+    if len(parts) > before:
+        parts.pop()
+
+
+def _strip(event: TimelineEvent) -> JsonObject:
+    return {
+        "type": event.type,
+        "state_key": event.state_key or "",
+        "sender": event.sender,
+        "content": event.content,
+    }
+
+
+def _summary(room: Room, query: SyncQuery) -> bytes:
+    summary: JsonObject = {
+        "m.joined_member_count": len(room.joined),
+        "m.invited_member_count": room.invited,
+    }
+    named = room.content_of(event_types.NAME).get("name") or room.content_of(event_types.CANONICAL_ALIAS).get(
+        "alias"
+    )
+    if not named:
+        summary["m.heroes"] = names_other_than(query.user_id, room)
+    return b',"summary":' + orjson.dumps(summary)
+
+
+def _unread(counts: UnreadCounts, *, by_thread: bool) -> bytes:
+    if not counts.notification and not counts.highlight:
+        return b',"unread_notifications":{"highlight_count":0,"notification_count":0}'
+    total = (counts.notification, counts.highlight)
+    if not by_thread or not counts.by_thread:
+        return b',"unread_notifications":' + _counts(*total)
+    threads = {
+        root: {"notification_count": n, "highlight_count": h} for root, (n, h) in counts.by_thread.items()
+    }
+    return (
+        b',"unread_notifications":' + _counts(*counts.main)
+        + b',"unread_thread_notifications":' + orjson.dumps(threads)
+    )  # fmt: skip
+
+
+def _counts(notification: int, highlight: int) -> bytes:
+    return b'{"highlight_count":%d,"notification_count":%d}' % (highlight, notification)
+
+
+RoomPart = tuple[RoomId, bytes]
+
+
+def section(name: bytes, rooms: Sequence[RoomPart]) -> bytes:
+    """`"join": {room id: part, ...}`."""
+    return (
+        b'"'
+        + name
+        + b'":{'
+        + b",".join([orjson.dumps(room_id) + b":" + part for room_id, part in rooms])
+        + b"}"
+    )

@@ -1,0 +1,174 @@
+"""A room's timeline between two positions, and the state that goes with it.
+
+Many clients stand at the same position and ask for the same span: the timeline of a span is made
+once and kept for a moment with the room.
+https://spec.matrix.org/latest/client-server-api/#syncing
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol import event_types
+from homeserver.protocol.events import StateKey
+from homeserver.protocol.filters import RoomEventFilter
+from homeserver.protocol.ids import UserId
+from homeserver.protocol.stream_position import TopologicalPosition
+from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.visibility import Visibility
+from homeserver.services.sync.query import SyncQuery
+
+ROUNDS = 8
+"""Reads made for a timeline whose filter lets little through, each twice as long."""
+
+
+class Span(NamedTuple):
+    """After `since`, up to and including `upto`. `state_since`: state the client has is of then (0: none)."""
+
+    since: int
+    upto: int
+    state_since: int
+
+
+class Window(NamedTuple):
+    """Timeline and state, oldest first. `start`: the nid with which the timeline begins."""
+
+    timeline: list[TimelineEvent]
+    limited: bool
+    prev_batch: str
+    start: int
+
+
+class Windows:
+    """Makes windows from the room in memory, else from the database."""
+
+    def __init__(self, events: Events, visibility: Visibility) -> None:
+        self._events = events
+        self._visibility = visibility
+
+    async def window(self, room: Room, query: SyncQuery, span: Span) -> Window:
+        """The newest events of the span that the filter takes and the user may see."""
+        filter_ = query.filter.room.timeline
+        limit = query.timeline_limit
+        events = self._recent(room, span)
+        if events is None:
+            events, complete = await self._stored(room, span, filter_, limit)
+        else:
+            complete = True
+            events = [event for event in events if _takes(filter_, event)]
+        limited = len(events) > limit or not complete
+        timeline = events[len(events) - limit :] if len(events) > limit else events
+        if query.ignored:
+            timeline = [e for e in timeline if e.state_key is not None or e.sender not in query.ignored]
+        if timeline and not self._visibility.all_visible(room, query.user_id, timeline[0].nid - 1):
+            timeline = await self._visibility.visible(room, query.user_id, timeline)
+        if timeline:
+            first = timeline[0]
+            return Window(timeline, limited, str(TopologicalPosition(first.depth, first.nid - 1)), first.nid)
+        return Window(timeline, limited, f"s{span.upto}", span.upto + 1)
+
+    async def state(self, room: Room, query: SyncQuery, span: Span, window: Window) -> list[TimelineEvent]:
+        """State before the timeline (or after it, if asked), as far as the client cannot know it."""
+        current = room.state_upto(span.upto)
+        since = 0 if query.full_state else span.state_since
+        if query.use_state_after:
+            nids = {key: standing.nid for key, standing in current.items() if standing.nid > since}
+        elif since and not window.limited:
+            nids = {}
+        else:
+            nids = await self._state_before(room, {k: s.nid for k, s in current.items()}, window.start)
+            if since:
+                nids = {key: nid for key, nid in nids.items() if nid > since}
+        if query.filter.room.state.lazy_load_members:
+            nids = self._lazily(room, query, nids, window.timeline)
+        return await self.chosen(room, query.filter.room.state, nids.values())
+
+    async def chosen(self, room: Room, filter_: RoomEventFilter, nids: Iterable[int]) -> list[TimelineEvent]:
+        """The events, in order, that a filter takes."""
+        wanted = sorted(nids)
+        found = await self._events.by_nids(wanted, room.room_id, room.version)
+        events = [found[nid] for nid in wanted if nid in found]
+        return events if filter_.is_pass_all else [event for event in events if _takes(filter_, event)]
+
+    async def _state_before(self, room: Room, nids: dict[StateKey, int], start: int) -> dict[StateKey, int]:
+        """Undo what the events from `start` on did to the state."""
+        late = {key: nid for key, nid in nids.items() if nid >= start}
+        if not late:
+            return nids
+        while late:
+            found = await self._events.by_nids(late.values(), room.room_id, room.version)
+            before = {key: found[nid].replaces_nid if nid in found else None for key, nid in late.items()}
+            late = {}
+            for key, nid in before.items():
+                if nid is None:
+                    nids.pop(key, None)
+                else:
+                    nids[key] = nid
+                    if nid >= start:
+                        late[key] = nid
+        return nids
+
+    def _lazily(
+        self, room: Room, query: SyncQuery, nids: dict[StateKey, int], timeline: Sequence[TimelineEvent]
+    ) -> dict[StateKey, int]:
+        """Of the members only those who appear in the timeline, and the user on a first sync."""
+        wanted = {event.sender for event in timeline}
+        if query.is_initial or query.full_state:
+            wanted.add(query.user_id)
+        kept = {key: nid for key, nid in nids.items() if key[0] != event_types.MEMBER or key[1] in wanted}
+        in_timeline = {event.state_key for event in timeline if event.type == event_types.MEMBER}
+        for user_id in wanted:
+            key = (event_types.MEMBER, user_id)
+            standing = room.state.get(key)
+            if key not in kept and standing is not None and user_id not in in_timeline:
+                kept[key] = standing.nid
+        return kept
+
+    def _recent(self, room: Room, span: Span) -> list[TimelineEvent] | None:
+        """All events of the span, if they are in memory."""
+        if span.since < room.recent_from:
+            return None
+        if room.recent and room.recent[-1].nid <= span.upto and room.recent[0].nid > span.since:
+            return list(room.recent)
+        return [event for event in room.recent if span.since < event.nid <= span.upto]
+
+    async def _stored(
+        self, room: Room, span: Span, filter_: RoomEventFilter, limit: int
+    ) -> tuple[list[TimelineEvent], bool]:
+        """(events oldest first, one more than `limit` if there are; were all of the span looked at?)."""
+        newest = self._newest_in_memory(room, span, filter_, limit)
+        if newest is not None:
+            return newest, True
+        found: list[TimelineEvent] = []
+        upto, wanted = span.upto, limit + 1
+        for _ in range(ROUNDS):
+            rows = await self._events.latest(room, after=span.since, upto=upto, limit=wanted)
+            found += [event for event in rows if _takes(filter_, event)]
+            if len(rows) < wanted or len(found) > limit:
+                return found[limit::-1] if len(found) > limit else found[::-1], True
+            upto, wanted = rows[-1].nid - 1, min(2 * wanted, 500)
+        return found[::-1], False
+
+    def _newest_in_memory(
+        self, room: Room, span: Span, filter_: RoomEventFilter, limit: int
+    ) -> list[TimelineEvent] | None:
+        """The newest of the span, when memory has more than `limit` of them."""
+        events = [
+            event for event in room.recent if span.since < event.nid <= span.upto and _takes(filter_, event)
+        ]
+        return events[-limit - 1 :] if len(events) > limit else None
+
+
+def _takes(filter_: RoomEventFilter, event: TimelineEvent) -> bool:
+    return filter_.matches_event(event.type, event.sender, event.content)
+
+
+def names_other_than(user_id: UserId, room: Room) -> list[UserId]:
+    """Heroes: the first five others who are joined or invited, or, with none left, who were.
+
+    https://spec.matrix.org/latest/client-server-api/#get_matrixclientv3sync_response-200_roomsummary
+    """
+    others = [(member.since, user) for user, member in room.members.items() if user != user_id]
+    present = [pair for pair in others if room.members[pair[1]].membership in ("join", "invite")]
+    return [user for _, user in sorted(present or others)[:5]]

@@ -1,0 +1,258 @@
+"""Events as they were signed, and where they stand in their room.
+
+`nid` is the position at which an event reached this server: the order of sync. `(depth, nid)` is
+the order of history.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.events import StateKey
+from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.runtime.database import Transaction, marks
+from homeserver.storage.identifiers import Identifiers
+
+ACCEPTED, REJECTED, SOFT_FAILED, OUTLIER = range(4)
+MANY = 500  # marks in one IN (...)
+
+
+class EventRow(NamedTuple):
+    """An event with what its unsigned part needs: what it replaced, what redacted it."""
+
+    nid: int
+    event_id: EventId
+    raw: bytes
+    state_nid: int | None
+    status: int
+    notify: int
+    thread_root: EventId | None
+    txn: str | None
+    replaces_nid: int | None
+    replaces_id: EventId | None
+    replaces_raw: bytes | None
+    redaction_id: EventId | None
+    redaction_raw: bytes | None
+
+
+class LocatedEvent(NamedTuple):
+    """An event and the room it is in."""
+
+    room_id: RoomId
+    version: str
+    row: EventRow
+
+
+class NewEvent(NamedTuple):
+    """What the room's writer hands over to be kept."""
+
+    nid: int
+    event_id: EventId
+    type: str
+    state_key: str | None
+    sender: UserId
+    depth: int
+    origin_server_ts: int
+    state_nid: int | None
+    replaces_nid: int | None
+    status: int
+    notify: int
+    thread_root: EventId | None
+    txn: str | None
+    raw: bytes
+
+
+class Place(NamedTuple):
+    """Where an event stands in its room's history."""
+
+    depth: int
+    nid: int
+
+
+class SentTransaction(NamedTuple):
+    """An event that a device sent under a transaction id."""
+
+    txn: str
+    room_id: RoomId
+    type: str
+    event_id: EventId
+
+
+class Relation(NamedTuple):
+    """The m.relates_to of an event."""
+
+    event_nid: int
+    parent_id: EventId
+    rel_type: str
+    key: str | None
+
+
+_COLUMNS = """e.nid, e.event_id, e.raw, e.state_nid, e.status, e.notify, e.thread_root, e.txn,
+                   e.replaces_nid, p.event_id, p.raw, r.event_id, r.raw"""
+_JOINS = """LEFT JOIN events AS p ON p.nid = e.replaces_nid
+            LEFT JOIN events AS r ON r.nid = e.redacted_by"""
+
+
+class EventStore:
+    """Inserts and look-ups; never decodes."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        self._identifiers = identifiers
+
+    def insert(self, txn: Transaction, room_nid: int, event: NewEvent, state_key_nid: int | None) -> None:
+        sender_nid = self._identifiers.user_nid(txn, event.sender)
+        txn.execute(
+            """
+            INSERT INTO events (nid, event_id, room_nid, type, state_key_nid, sender_nid, depth,
+                origin_server_ts, state_nid, replaces_nid, status, notify, thread_root, txn, raw)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            (
+                event.nid, event.event_id, room_nid, event.type, state_key_nid, sender_nid, event.depth,
+                event.origin_server_ts, event.state_nid, event.replaces_nid, event.status, event.notify,
+                event.thread_root, event.txn, event.raw,
+            ),
+        )  # fmt: skip
+
+    def by_nids(self, txn: Transaction, nids: Sequence[int]) -> list[EventRow]:
+        """In no particular order; unknown ones are left out."""
+        found: list[EventRow] = []
+        for start in range(0, len(nids), MANY):
+            some = nids[start : start + MANY]
+            found += [
+                EventRow(*row)
+                for row in txn.rows(
+                    f"SELECT {_COLUMNS} FROM events AS e {_JOINS} WHERE e.nid IN ({marks(some)})", some
+                )
+            ]
+        return found
+
+    def by_ids(self, txn: Transaction, event_ids: Sequence[EventId]) -> list[LocatedEvent]:
+        """With their rooms; unknown ones are left out."""
+        found: list[LocatedEvent] = []
+        for start in range(0, len(event_ids), MANY):
+            some = event_ids[start : start + MANY]
+            rows = txn.rows(
+                f"""
+                SELECT rooms.room_id, rooms.version, {_COLUMNS}
+                FROM events AS e JOIN rooms ON rooms.nid = e.room_nid {_JOINS}
+                WHERE e.event_id IN ({marks(some)})""",
+                some,
+            )
+            found += [LocatedEvent(row[0], row[1], EventRow(*row[2:])) for row in rows]
+        return found
+
+    def latest(self, txn: Transaction, room_nid: int, *, after: int, upto: int, limit: int) -> list[EventRow]:
+        """The newest accepted events with `after` < nid <= `upto`, newest first: the order of sync."""
+        return [
+            EventRow(*row)
+            for row in txn.rows(
+                f"""
+                SELECT {_COLUMNS} FROM events AS e {_JOINS}
+                WHERE e.room_nid = %s AND e.nid > %s AND e.nid <= %s AND e.status = 0
+                ORDER BY e.nid DESC LIMIT %s""",
+                (room_nid, after, upto, limit),
+            )
+        ]
+
+    def before(self, txn: Transaction, room_nid: int, place: Place, *, limit: int) -> list[EventRow]:
+        """Accepted events at or before `place` in history, newest first."""
+        return [
+            EventRow(*row)
+            for row in txn.rows(
+                f"""
+                SELECT {_COLUMNS} FROM events AS e {_JOINS}
+                WHERE e.room_nid = %s AND (e.depth, e.nid) <= (%s, %s) AND e.status = 0
+                ORDER BY e.depth DESC, e.nid DESC LIMIT %s""",
+                (room_nid, place.depth, place.nid, limit),
+            )
+        ]
+
+    def after(self, txn: Transaction, room_nid: int, place: Place, *, limit: int) -> list[EventRow]:
+        """Accepted events after `place` in history, oldest first."""
+        return [
+            EventRow(*row)
+            for row in txn.rows(
+                f"""
+                SELECT {_COLUMNS} FROM events AS e {_JOINS}
+                WHERE e.room_nid = %s AND (e.depth, e.nid) > (%s, %s) AND e.status = 0
+                ORDER BY e.depth, e.nid LIMIT %s""",
+                (room_nid, place.depth, place.nid, limit),
+            )
+        ]
+
+    def place_of(self, txn: Transaction, room_nid: int, event_id: EventId) -> Place | None:
+        return txn.one(
+            Place,
+            "SELECT depth, nid FROM events WHERE event_id = %s AND room_nid = %s AND status = 0",
+            (event_id, room_nid),
+        )
+
+    def place_at(self, txn: Transaction, room_nid: int, position: int) -> Place:
+        """Where history stood when the stream was at `position`; (0, 0) before the room began."""
+        place = txn.one(
+            Place,
+            """
+            SELECT depth, nid FROM events WHERE room_nid = %s AND nid <= %s AND status = 0
+            ORDER BY nid DESC LIMIT 1""",
+            (room_nid, position),
+        )
+        return place or Place(0, 0)
+
+    def nearest(
+        self, txn: Transaction, room_nid: int, ts: int, *, forwards: bool
+    ) -> tuple[EventId, int] | None:
+        """(event id, its origin_server_ts) nearest in time at or after (before) `ts`."""
+        if forwards:
+            sql = "origin_server_ts >= %s AND status = 0 ORDER BY origin_server_ts, depth, nid LIMIT 1"
+        else:
+            sql = "origin_server_ts <= %s AND status = 0 ORDER BY origin_server_ts DESC, depth DESC, nid DESC LIMIT 1"
+        row = txn.row(
+            f"SELECT event_id, origin_server_ts FROM events WHERE room_nid = %s AND {sql}", (room_nid, ts)
+        )
+        return None if row is None else (row[0], row[1])
+
+    def of_state_key(self, txn: Transaction, room_nid: int, key: StateKey) -> list[tuple[int, bytes]]:
+        """(nid, JSON) of every accepted event that ever held the state key, oldest first."""
+        rows = txn.rows(
+            """
+            SELECT e.nid, e.raw FROM events AS e JOIN state_keys AS k ON k.nid = e.state_key_nid
+            WHERE e.room_nid = %s AND k.type = %s AND k.state_key = %s AND e.status = 0 ORDER BY e.nid""",
+            (room_nid, *key),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def last_positions(self, txn: Transaction, room_nids: Iterable[int], after: int) -> dict[int, int]:
+        """{room nid: its newest event} for those of the rooms with events after the position."""
+        found = {}
+        for room_nid in room_nids:
+            nid = txn.value("SELECT MAX(nid) FROM events WHERE room_nid = %s AND nid > %s", (room_nid, after))
+            if nid is not None:
+                found[room_nid] = nid
+        return found
+
+    def sent_by_device(
+        self, txn: Transaction, user_id: UserId, device: str, since_ts: int
+    ) -> list[SentTransaction]:
+        """What the device sent under transaction ids since the time (ms)."""
+        user_nid = self._identifiers.user_nid(txn, user_id)
+        return txn.all(
+            SentTransaction,
+            """
+            SELECT e.txn, rooms.room_id, e.type, e.event_id
+            FROM events AS e JOIN rooms ON rooms.nid = e.room_nid
+            WHERE e.sender_nid = %s AND e.txn >= %s AND e.txn < %s AND e.origin_server_ts >= %s""",
+            (user_nid, f"{device} ", f"{device}!", since_ts),
+        )
+
+    def redact(self, txn: Transaction, target_nid: int, *, redaction_nid: int, raw: bytes) -> None:
+        """Replace the target's JSON by what the redaction leaves of it."""
+        txn.execute(
+            "UPDATE events SET raw = %s, redacted_by = %s WHERE nid = %s", (raw, redaction_nid, target_nid)
+        )
+
+    def add_relation(self, txn: Transaction, room_nid: int, relation: Relation) -> None:
+        txn.execute(
+            """
+            INSERT INTO relations (event_nid, room_nid, parent_id, rel_type, aggregation_key)
+            VALUES (%s, %s, %s, %s, %s)""",
+            (relation.event_nid, room_nid, relation.parent_id, relation.rel_type, relation.key),
+        )

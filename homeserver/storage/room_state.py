@@ -1,0 +1,142 @@
+"""The state of rooms: what stands now, as rows; what stood then, as packed layers.
+
+A state set is identified by the nid of the event that made it and keeps pairs of integers
+(state_keys.nid, events.nid), 16 bytes each. Sets form chains at most `MAX_LAYERS` deep: a new one
+holds what it adds to its parent. To stay that shallow, a layer that has grown to about the square
+root of the one below is merged into it, so a room of n members costs far less than n a change.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.events import StateKey
+from homeserver.protocol.ids import EventId
+from homeserver.runtime.database import Transaction
+from homeserver.storage.identifiers import Identifiers
+
+MAX_LAYERS = 4
+_PAIR = struct.Struct("<QQ")
+
+StateIds = dict[int, int]  # state_keys.nid -> events.nid
+
+
+class Layer(NamedTuple):
+    nid: int
+    parent_nid: int | None
+    entries: int
+    added: bytes
+
+
+class StateEntry(NamedTuple):
+    """One line of a room's current state, with its event where asked for."""
+
+    type: str
+    state_key: str
+    nid: int
+    event_id: EventId
+    raw: bytes | None
+
+
+def pack(ids: Mapping[int, int]) -> bytes:
+    return b"".join([_PAIR.pack(key, event) for key, event in sorted(ids.items())])
+
+
+def unpack(packed: bytes) -> StateIds:
+    return dict(_PAIR.iter_unpack(packed))
+
+
+class RoomStateStore:
+    """Current state rows and state sets."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        self._identifiers = identifiers
+
+    def current(self, txn: Transaction, room_nid: int) -> list[StateEntry]:
+        """The current state; events other than memberships bring their JSON along."""
+        return txn.all(
+            StateEntry,
+            """
+            SELECT k.type, k.state_key, e.nid, e.event_id,
+                   CASE WHEN k.type = 'm.room.member' THEN NULL ELSE e.raw END
+            FROM current_state AS s
+            JOIN state_keys AS k ON k.nid = s.state_key_nid
+            JOIN events AS e ON e.nid = s.event_nid
+            WHERE s.room_nid = %s""",
+            (room_nid,),
+        )
+
+    def put_current(self, txn: Transaction, room_nid: int, state_key_nid: int, event_nid: int) -> None:
+        txn.execute(
+            """
+            INSERT INTO current_state (room_nid, state_key_nid, event_nid) VALUES (%s, %s, %s)
+            ON CONFLICT (room_nid, state_key_nid) DO UPDATE SET event_nid = excluded.event_nid""",
+            (room_nid, state_key_nid, event_nid),
+        )
+
+    def append(
+        self, txn: Transaction, room_nid: int, *, nid: int, parent_nid: int, hash_: bytes, added: StateIds
+    ) -> None:
+        """A set that adds `added` to `parent_nid` (0: to nothing), at most four layers deep."""
+        below = self._chain(txn, parent_nid) if parent_nid else []
+        while below and (len(below) >= MAX_LAYERS or _outgrows(added, below)):
+            top = below.pop(0)
+            added = unpack(top.added) | added
+        self.put_set(txn, room_nid, nid=nid, parent=below, hash_=hash_, added=added)
+
+    def put_set(
+        self,
+        txn: Transaction,
+        room_nid: int,
+        *,
+        nid: int,
+        parent: Sequence[Layer],
+        hash_: bytes,
+        added: StateIds,
+    ) -> None:
+        txn.execute(
+            """
+            INSERT INTO state_sets (nid, room_nid, hash, parent_nid, layers, entries, added)
+            VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+            (
+                nid,
+                room_nid,
+                hash_,
+                parent[0].nid if parent else None,
+                len(parent) + 1,
+                len(added),
+                pack(added),
+            ),
+        )
+
+    def state_ids(self, txn: Transaction, nid: int) -> StateIds:
+        """The set as pairs of integers; empty for nid 0 (before the room's first event)."""
+        ids: StateIds = {}
+        for layer in reversed(self._chain(txn, nid)) if nid else ():
+            ids |= unpack(layer.added)
+        return ids
+
+    def keyed(self, txn: Transaction, nid: int) -> dict[StateKey, int]:
+        """The set as {(type, state key): nid of the event that holds it}."""
+        ids = self.state_ids(txn, nid)
+        keys = self._identifiers.state_keys(txn, ids)
+        return {keys[key_nid]: event_nid for key_nid, event_nid in ids.items()}
+
+    def _chain(self, txn: Transaction, nid: int) -> list[Layer]:
+        """The set's layers, newest first."""
+        chain: list[Layer] = []
+        wanted: int | None = nid
+        while wanted is not None:
+            layer = txn.one(
+                Layer, "SELECT nid, parent_nid, entries, added FROM state_sets WHERE nid = %s", (wanted,)
+            )
+            if layer is None:
+                raise LookupError(f"state set {wanted} is missing below {nid}: the database is damaged")
+            chain.append(layer)
+            wanted = layer.parent_nid
+        return chain
+
+
+def _outgrows(added: StateIds, below: Sequence[Layer]) -> bool:
+    """Is a layer of this size better merged into the one it would stand on?"""
+    return len(added) > 1 and len(added) ** 2 > 2 * below[0].entries

@@ -1,0 +1,37 @@
+"""The stores that speak of rooms, users and events by number: they share one `Identifiers`."""
+
+from dataclasses import dataclass
+
+from homeserver.storage.events import EventStore
+from homeserver.storage.identifiers import Identifiers
+from homeserver.storage.push_actions import PushActionStore
+from homeserver.storage.receipts import ReceiptStore
+from homeserver.storage.relations import RelationStore
+from homeserver.storage.room_state import RoomStateStore
+from homeserver.storage.rooms import RoomStore
+
+
+@dataclass(frozen=True, slots=True)
+class RoomStores:
+    """Made by `room_stores`."""
+
+    identifiers: Identifiers
+    rooms: RoomStore
+    events: EventStore
+    state: RoomStateStore
+    relations: RelationStore
+    receipts: ReceiptStore
+    push_actions: PushActionStore
+
+
+def room_stores() -> RoomStores:
+    identifiers = Identifiers()
+    return RoomStores(
+        identifiers,
+        RoomStore(identifiers),
+        EventStore(identifiers),
+        RoomStateStore(identifiers),
+        RelationStore(),
+        ReceiptStore(identifiers),
+        PushActionStore(identifiers),
+    )
