@@ -53,7 +53,7 @@ class ForkedRoom:
             "origin_server_ts": number if ts is None else ts,
             "prev_events": self._links([*self.events][:1]) if number == 1 else [],
             "auth_events": self._links(event.event_id for event in auth_events),
-            "unique": number,
+            "hashes": {"sha256": str(number)},
         }
         if event_type != "m.room.create" or not self.version.room_id_is_create_hash:
             pdu["room_id"] = self.room_id

@@ -32,6 +32,7 @@ def message(content=None, **changes):
         "origin_server_ts": 1,
         "prev_events": [],
         "auth_events": [],
+        "hashes": {"sha256": repr((content, changes))},
         **changes,
     }
     return Event.from_pdu(room_version("11"), pdu)
