@@ -54,9 +54,9 @@ class Migration:
             yield sql
             return
         gathered = ""
-        for line in sql.splitlines(keepends=True):
-            gathered += line
-            if ";" in line and sqlite3.complete_statement(gathered):
+        for piece in re.split(r"(?<=;)", sql):
+            gathered += piece
+            if sqlite3.complete_statement(gathered):  # the semicolon was not in a text, comment or trigger
                 yield gathered
                 gathered = ""
         if not _ONLY_COMMENTS.fullmatch(gathered):

@@ -24,8 +24,10 @@ PATIENCE_S = 10.0
 """How long a read or write waits for a database that is locked or gone."""
 MOST_WAITING = 20_000
 """Works in line beyond which further ones are refused at once."""
-SWITCH_INTERVAL_S = 0.0005
-"""A busy reactor thread gives the interpreter to the writer after this long (Python's default is 0.005)."""
+SWITCH_INTERVAL_S = 0.00005
+"""How soon a busy reactor thread lets a database thread run (Python: 0.005). A work needs the interpreter back
+after each statement: beside a reactor that is always busy, 500 writes a second took 0.3 to 1.3 ms with this,
+and only 170 a second were done with 0.0005. It costs nothing while one thread is enough."""
 
 
 class Database:
