@@ -1,4 +1,4 @@
-"""matrix-nio, an ordinary Python client, against a running server: two people chat, and come back after a restart."""
+"""matrix-nio, an ordinary Python client, against a running server: people chat and come back."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.peers.conftest import missing
-from tests.support.media import picture
+from tests.support.pictures import picture
 from tests.support.server_process import ServerProcess
 
 try:

@@ -1,4 +1,4 @@
-"""A server as its owner starts it: a process of its own, a configuration file, a folder, a port of this machine."""
+"""A server as its owner starts it: a process, a configuration file, a folder, a port."""
 
 import json
 import os

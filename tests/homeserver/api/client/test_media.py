@@ -17,7 +17,8 @@ from homeserver.runtime.database import Database
 from homeserver.services.media import MediaServices
 from tests.support.clock import FakeClock
 from tests.support.http import Answer, dispatch, start, with_query
-from tests.support.media import open_media, opened, picture
+from tests.support.media import open_media
+from tests.support.pictures import opened, picture
 from tests.support.running import result
 
 DOWNLOAD = "/_matrix/client/v1/media/download"

@@ -13,7 +13,8 @@ from homeserver.services.media import MediaServices
 from homeserver.services.media.downloads import Download
 from homeserver.services.media.thumbnails import CannotThumbnail, Thumbnail, Wanted, sniff
 from tests.support.clock import FakeClock
-from tests.support.media import ALICE, ANY, SERVER, animation, open_media, opened, picture, pieces, pixel_bomb
+from tests.support.media import ALICE, ANY, SERVER, open_media, pieces
+from tests.support.pictures import animation, opened, picture, pixel_bomb
 from tests.support.running import result
 
 
