@@ -18,7 +18,7 @@ class Remedy(Enum):
     RECONNECT = auto()
     """Try again on a new connection."""
     GIVE_UP = auto()
-    """Trying again does not help now: answer at once; a later work may fare better."""
+    """Trying again does not help now: answer at once; a later work, on a new connection, may fare better."""
 
 
 class Trouble(NamedTuple):

@@ -1,7 +1,7 @@
 """PostgreSQL through psycopg2: as few round trips as the wire allows.
 
-BEGIN and SAVEPOINT travel in front of the next statement, so a transaction costs one round trip more than its
-statements: the COMMIT.
+BEGIN travels in front of the first statement, so a transaction costs one round trip more than its statements:
+the COMMIT.
 """
 
 import re
@@ -133,13 +133,14 @@ class PostgresqlConnection:
             )
 
     def save(self) -> None:
-        self.cursor.ahead += "SAVEPOINT work;"
+        self.cursor.ahead += "SAVEPOINT work"
+        self.cursor.flush()
 
     def release(self) -> None:
-        self.cursor.ahead += "RELEASE work;"
+        self.cursor.execute("RELEASE work", None)
 
     def roll_back_to_save(self) -> None:
-        self.cursor.ahead += "ROLLBACK TO work; RELEASE work;"
+        self.cursor.execute("ROLLBACK TO work; RELEASE work", None)
 
     def close(self) -> None:
         with suppress(psycopg2.Error):
@@ -234,7 +235,7 @@ _TROUBLES: tuple[tuple[str, Remedy, type[MatrixError], str], ...] = (
     ("55P03", Remedy.RETRY, DatabaseUnavailable, "The database is locked by another program"),
     ("08", Remedy.RECONNECT, DatabaseUnavailable, "The connection to the database is lost"),
     ("57P", Remedy.RECONNECT, DatabaseUnavailable, "The database is restarting"),
-    ("25006", Remedy.RECONNECT, DatabaseUnavailable, "The database is a read-only copy"),
+    ("25006", Remedy.GIVE_UP, DatabaseUnavailable, "The database may only be read"),
     ("25P03", Remedy.RECONNECT, DatabaseUnavailable, "A transaction was idle for too long"),
     (
         "53100",

@@ -182,9 +182,9 @@ class Writer:
         trouble = self._backend.diagnose(error)
         if self._connection is not None:
             self._connection.roll_back()
-        if trouble is not None and trouble.remedy is Remedy.RECONNECT:
-            self._disconnect()
-            if is_committing:
+        if trouble is not None and trouble.remedy in (Remedy.RECONNECT, Remedy.GIVE_UP):
+            self._disconnect()  # also after a full disk or a failover: a new connection starts clean
+            if is_committing and trouble.remedy is Remedy.RECONNECT:
                 unknown = f"The database was lost during a commit, which may have succeeded ({error})"
                 return Trouble(Remedy.GIVE_UP, DatabaseUnavailable(unknown))
         return trouble
