@@ -22,7 +22,7 @@ from homeserver.http.reply import Answer, Reply, Stream
 from homeserver.http.request import Request
 from homeserver.http.routing import Found, Router
 from homeserver.http.sending import Sender, discard, in_pieces
-from homeserver.http.transport import Transport
+from homeserver.http.transport import Transport, send_now
 from homeserver.protocol.errors import MatrixError, Unknown
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ class Connection:
                 self._send(exchange, answer)  # where the mistake is logged
                 return
             if len(body) <= SEND_AT_ONCE_BYTES:
-                self.transport.write(b"%b%d\r\n\r\n%b" % (self._server.heads.json_200, len(body), body))
+                send_now(self.transport, b"%b%d\r\n\r\n%b" % (self._server.heads.json_200, len(body), body))
                 self._sent(exchange)
                 return
         self._send(exchange, answer)
@@ -291,7 +291,7 @@ class Connection:
             return
         body = encoded.body
         if isinstance(body, bytes) and len(body) <= SEND_AT_ONCE_BYTES:
-            self.transport.write(encoded.head + body)
+            send_now(self.transport, encoded.head + body)
             self._sent(exchange)
             return
         self.transport.write(encoded.head)

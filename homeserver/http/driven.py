@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 
 class Driven:
@@ -45,13 +46,15 @@ class Driven:
         """The coroutine failed."""
         raise NotImplementedError
 
-    def _step(self, _: object) -> None:
-        # The result of what was awaited needs no passing on: awaiting a Deferred reads it from there.
+    def _step(self, result: object) -> None:
         self._waiting = None
         coroutine = self._coroutine
         assert coroutine is not None
         try:
-            waiting = self._context.run(coroutine.send, None)
+            if isinstance(result, Failure):
+                waiting = self._context.run(result.throwExceptionIntoGenerator, coroutine)
+            else:
+                waiting = self._context.run(coroutine.send, None)  # `await` asks the Deferred itself
         except StopIteration as stop:
             value = stop.value
         except Exception as error:
