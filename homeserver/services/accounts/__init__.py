@@ -7,7 +7,6 @@ from homeserver.protocol.ids import ServerName
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
-from homeserver.runtime.threads import Threads
 from homeserver.services.accounts.credentials import Credentials
 from homeserver.services.accounts.deactivation import Deactivation
 from homeserver.services.accounts.last_seen import LastSeen
@@ -16,7 +15,7 @@ from homeserver.services.accounts.moderation import Moderation
 from homeserver.services.accounts.new_accounts import NewAccounts
 from homeserver.services.accounts.openid import OpenId
 from homeserver.services.accounts.password_change import PasswordChange
-from homeserver.services.accounts.passwords import Cost, Passwords
+from homeserver.services.accounts.passwords import Cost, Passwords, Workers
 from homeserver.services.accounts.registration import Registration, RegistrationPolicy
 from homeserver.services.accounts.registration_tokens import RegistrationTokens
 from homeserver.services.accounts.sessions import Lifetimes, Sessions
@@ -49,7 +48,7 @@ class Ground:
     streams: Streams
     clock: Clock
     tasks: Tasks
-    threads: Threads
+    threads: Workers
     limits: RateLimits
 
 

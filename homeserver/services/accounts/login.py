@@ -15,7 +15,7 @@ from homeserver.services.accounts.credentials import Checked, Credentials, Wrong
 from homeserver.services.accounts.sessions import DeviceWish, Grant, Owner, Sessions, Settle
 from homeserver.services.accounts.stages import PASSWORD_ONLY, Action, Stages
 from homeserver.services.accounts.tokens import hash_of, new_token
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.accounts import Account
 
@@ -59,7 +59,6 @@ class Login:
 
     async def with_password(self, name: str, password: str, wish: DeviceWish, *, ip: str) -> Grant:
         """Raises WrongCredentials, UserLocked, LimitExceeded."""
-        self._limits.spend("logins", network_of(ip))
         checked = await self._credentials.check(name, password, ip=ip)
         user_id = checked.account.user_id
         self._limits.spend("logins_per_account", user_id)
@@ -69,9 +68,8 @@ class Login:
         await self._database.write(self._begin, checked, grant, wish.display_name)
         return grant
 
-    async def with_token(self, token: str, wish: DeviceWish, *, ip: str) -> Grant:
-        """Raises BadLoginToken, UserLocked, LimitExceeded."""
-        self._limits.spend("logins", network_of(ip))
+    async def with_token(self, token: str, wish: DeviceWish) -> Grant:
+        """Raises BadLoginToken, UserLocked."""
         return await self._database.write(self._begin_with_token, hash_of(token), wish)
 
     async def issue_token(self, stages: Stages, action: Action) -> LoginToken:

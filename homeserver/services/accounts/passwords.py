@@ -6,13 +6,16 @@ anew when it is next seen.
 
 import secrets
 from base64 import b64encode
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from nacl.exceptions import InvalidkeyError
 from nacl.pwhash import argon2id
 
 from homeserver.protocol.errors import InvalidParam, WeakPassword
-from homeserver.runtime.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_BYTES = 1024
 """Longer passwords are refused: hashing must not cost more than the parameters say."""
@@ -25,10 +28,17 @@ class Cost(NamedTuple):
     memory_kib: int = 19_456
 
 
+class Workers(Protocol):
+    """Runs blocking work on threads: `runtime.threads.Threads`."""
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns, once a thread is free."""
+
+
 class Passwords:
     """Makes and checks hashes. At most as many at a time as `threads` has."""
 
-    def __init__(self, threads: Threads, cost: Cost, *, min_length: int = 8) -> None:
+    def __init__(self, threads: Workers, cost: Cost, *, min_length: int = 8) -> None:
         self._threads = threads
         self._cost = cost
         self._min_length = min_length

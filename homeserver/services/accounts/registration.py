@@ -108,10 +108,9 @@ class Registration:
         self._open_flows()
         await self._new_accounts.require_free(self._new_accounts.user_id_for(name))
 
-    async def is_token_valid(self, token: str, *, ip: str) -> bool:
+    async def is_token_valid(self, token: str) -> bool:
         """Would this registration token do? RegistrationClosed where none does."""
         self._open_flows()
-        self._limits.spend("registration_token_checks", network_of(ip))
         return await self._tokens.is_valid(token)
 
     def _open_flows(self) -> tuple[Flow, ...]:

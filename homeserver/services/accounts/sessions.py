@@ -125,7 +125,7 @@ class Sessions:
         if known is not None:
             return known
         token_hash, drops = hash_of(token), self._known.drops
-        found = _valid(await self._database.read(self._stores.sessions.of_access_token, token_hash))
+        found = _valid(await self._database.look_up(self._stores.sessions.of_access_token, token_hash))
         if not found.link.is_current:
             found = _valid(await self._database.write(self._make_current, token_hash))
         elif drops == self._known.drops:
@@ -169,8 +169,11 @@ class Sessions:
         A pair that was replaced by one in use, and is used again, was stolen or restored from a copy: the
         session ends, softly, so that its owner keeps the device's keys. Raises UnknownToken, UserLocked.
         """
+        refresh_hash = hash_of(refresh_token)
+        if await self._database.look_up(self._stores.sessions.of_refresh_token, refresh_hash) is None:
+            raise UnknownToken("This refresh token is unknown: log in again")
         tokens = self._new_tokens(refreshes=True)
-        refused = await self._database.write(self._refresh, hash_of(refresh_token), self._hashes(tokens))
+        refused = await self._database.write(self._refresh, refresh_hash, self._hashes(tokens))
         if refused is not None:
             raise refused
         return tokens
