@@ -83,6 +83,16 @@ class AccountStore:
             (password_hash, user_id),
         )
 
+    def make_person(self, txn: Transaction, user_id: UserId, password_hash: str) -> bool:
+        """A guest becomes a full account; False when there is no such guest."""
+        upgraded = txn.execute(
+            """
+            UPDATE users SET is_guest = FALSE, password_hash = %s
+            WHERE user_id = %s AND is_guest AND deactivated_ms IS NULL""",
+            (password_hash, user_id),
+        )
+        return upgraded == 1
+
     def make_admin(self, txn: Transaction, user_id: UserId, *, is_admin: bool) -> bool:
         """Give or take the right to administer; False when there is no such account."""
         return txn.execute("UPDATE users SET is_admin = %s WHERE user_id = %s", (is_admin, user_id)) == 1

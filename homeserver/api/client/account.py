@@ -37,6 +37,7 @@ class Register(msgspec.Struct):
     initial_device_display_name: str | None = None
     inhibit_login: bool | None = None
     refresh_token: bool | None = None
+    guest_access_token: str | None = None
 
 
 class NewPassword(msgspec.Struct):
@@ -59,7 +60,9 @@ async def register(services: HasAccounts, request: Request) -> JsonObject:
     session = DeviceWish(
         wanted_device(body.device_id), body.initial_device_display_name, refreshes=bool(body.refresh_token)
     )
-    application = Application(body.username, body.password, None if body.inhibit_login else session)
+    application = Application(
+        body.username, body.password, None if body.inhibit_login else session, body.guest_access_token
+    )
     return registered(await registration.register(application, action_of(request)))
 
 

@@ -102,7 +102,7 @@ def account_services(ground: Ground, settings: AccountSettings) -> AccountServic
         new_accounts,
         OpenId(database, stores, clock),
         PasswordChange(ground.streams, stores, sessions, passwords, stages),
-        Registration(new_accounts, stages, tokens, limits, settings.registration),
+        Registration(new_accounts, sessions, stages, tokens, limits, settings.registration),
         tokens,
         sessions,
         SharedSecretRegistration(new_accounts, clock, settings.shared_secret),

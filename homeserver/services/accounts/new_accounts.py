@@ -100,6 +100,32 @@ class NewAccounts:
         await self._database.write(self._create, wanted, password_hash, grant, settle)
         return grant
 
+    async def upgrade_guest(
+        self, user_id: UserId, password: str, session: DeviceWish | None, settle: Settle
+    ) -> Grant | None:
+        """The guest becomes a full account of the same name. Raises as `create`."""
+        password_hash = await self._passwords.hashed(password)
+        grant = None if session is None else self._sessions.grant(user_id, session)
+        name = None if session is None else session.display_name
+        await self._database.write(self._upgrade, user_id, password_hash, grant, settle, name)
+        return grant
+
+    def _upgrade(
+        self,
+        txn: Transaction,
+        user_id: UserId,
+        password_hash: str,
+        grant: Grant | None,
+        settle: Settle,
+        device_name: str | None,
+    ) -> None:
+        if not self._stores.accounts.make_person(txn, user_id, password_hash):
+            raise _in_use(user_id)
+        settle(txn)
+        self._sessions.forget_tokens_of(txn, user_id)
+        if grant is not None:
+            self._sessions.begin(txn, Owner(user_id), grant, display_name=device_name)
+
     def _create(
         self,
         txn: Transaction,

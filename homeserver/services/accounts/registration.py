@@ -13,7 +13,7 @@ from homeserver.protocol.ids import UserId
 from homeserver.protocol.login_stages import Flow
 from homeserver.services.accounts.new_accounts import NewAccounts, WantedAccount
 from homeserver.services.accounts.registration_tokens import RegistrationTokens
-from homeserver.services.accounts.sessions import DeviceWish, Grant
+from homeserver.services.accounts.sessions import DeviceWish, Grant, Sessions
 from homeserver.services.accounts.stages import Action, Stages
 from homeserver.services.rate_limits import RateLimits, network_of
 
@@ -42,6 +42,8 @@ class Application:
     name: str | None
     password: str | None = field(repr=False)
     session: DeviceWish | None
+    guest_token: str | None = field(default=None, repr=False)
+    """The access token of a guest who wants to become a full account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,14 @@ class Registration:
     def __init__(
         self,
         new_accounts: NewAccounts,
+        sessions: Sessions,
         stages: Stages,
         tokens: RegistrationTokens,
         limits: RateLimits,
         policy: RegistrationPolicy,
     ) -> None:
         self._new_accounts = new_accounts
+        self._sessions = sessions
         self._stages = stages
         self._tokens = tokens
         self._limits = limits
@@ -79,20 +83,27 @@ class Registration:
         user_id = None if application.name is None else self._new_accounts.user_id_for(application.name)
         if application.password is not None:
             self._new_accounts.check_password(application.password)
-        if user_id is not None and action.auth is None:
+        if application.guest_token is not None:
+            await self._require_guest(application.guest_token, user_id)
+        elif user_id is not None and action.auth is None:
             await self._new_accounts.require_free(user_id)
         proof = await self._stages.prove(action, flows)
         if application.password is None:
             raise MissingParam("A password is needed")
         self._limits.spend("registrations", network_of(action.ip))
+        settle = partial(self._stages.settle, proof=proof)
+        if application.guest_token is not None and user_id is not None:
+            grant = await self._new_accounts.upgrade_guest(
+                user_id, application.password, application.session, settle
+            )
+            return Registered(user_id, grant)
         wanted = WantedAccount(
             user_id or self._new_accounts.random_user_id(),
             application.password,
             display_name=application.name,
             session=application.session,
         )
-        grant = await self._new_accounts.create(wanted, partial(self._stages.settle, proof=proof))
-        return Registered(wanted.user_id, grant)
+        return Registered(wanted.user_id, await self._new_accounts.create(wanted, settle))
 
     async def register_guest(self, *, device_name: str | None, ip: str) -> Registered:
         """An account without name and password. Raises GuestAccessForbidden where guests are not wanted."""
@@ -112,6 +123,12 @@ class Registration:
         """Would this registration token do? RegistrationClosed where none does."""
         self._open_flows()
         return await self._tokens.is_valid(token)
+
+    async def _require_guest(self, token: str, user_id: UserId | None) -> None:
+        """Is it the token of the guest of this name? Guests who become full accounts keep it."""
+        guest = await self._sessions.lookup(token)
+        if not guest.is_guest or guest.user_id != user_id:
+            raise Forbidden("guest_access_token must be a guest's, and username the guest's name")
 
     def _open_flows(self) -> tuple[Flow, ...]:
         flows = _FLOWS.get(self._policy.mode)

@@ -5,10 +5,10 @@ tokens from there in the same step. https://spec.matrix.org/latest/client-server
 """
 
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from homeserver.protocol.errors import MatrixError, UnknownToken, UserLocked
+from homeserver.protocol.errors import InvalidParam, MatrixError, TooLarge, UnknownToken, UserLocked
 from homeserver.protocol.ids import DeviceId, UserId
 from homeserver.protocol.requester import Requester
 from homeserver.runtime.clock import Clock
@@ -18,6 +18,8 @@ from homeserver.services.accounts.tokens import hash_of, new_device_id, new_toke
 from homeserver.services.streams import Change, Streams
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.sessions import AccessToken, PairHashes
+
+MAX_DEVICE_NAME_BYTES = 255
 
 DeviceCleaner = Callable[[Transaction, UserId, Sequence[DeviceId]], None]
 """Removes what else belongs to devices that are going: called in the transaction that removes them."""
@@ -34,6 +36,14 @@ class Lifetimes:
     refresh_ms: int | None = 180 * 24 * 60 * 60 * 1000
 
 
+def check_device_name(name: str) -> None:
+    """May a device be called this? Raises TooLarge, InvalidParam."""
+    if "\0" in name:
+        raise InvalidParam("The name of a device must not contain NUL")
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_DEVICE_NAME_BYTES:
+        raise TooLarge(f"The name of a device has at most {MAX_DEVICE_NAME_BYTES} bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceWish:
     """What a client asks for when it logs in."""
@@ -41,6 +51,11 @@ class DeviceWish:
     device_id: DeviceId | None = None
     display_name: str | None = None
     refreshes: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises TooLarge, InvalidParam."""
+        if self.display_name is not None:
+            check_device_name(self.display_name)
 
 
 class Owner(NamedTuple):
@@ -56,8 +71,8 @@ class Owner(NamedTuple):
 class Tokens:
     """A pair of tokens as the client gets it. Without a refresh token the access token never expires."""
 
-    access_token: str
-    refresh_token: str | None
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     expires_in_ms: int | None
 
 

@@ -6,16 +6,14 @@ https://spec.matrix.org/latest/client-server-api/#device-management
 from collections.abc import Collection
 from functools import partial
 
-from homeserver.protocol.errors import NotFound, TooLarge
+from homeserver.protocol.errors import NotFound
 from homeserver.protocol.ids import DeviceId, UserId
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.accounts.last_seen import LastSeen
-from homeserver.services.accounts.sessions import Sessions
+from homeserver.services.accounts.sessions import Sessions, check_device_name
 from homeserver.services.accounts.stages import PASSWORD_ONLY, Action, Stages
 from homeserver.services.streams import Change, Streams
 from homeserver.storage.devices import Device, DeviceStore
-
-MAX_NAME_BYTES = 255
 
 
 class NoSuchDevice(NotFound):
@@ -58,8 +56,7 @@ class Devices:
         if display_name is None:
             await self.device(user_id, device_id)
             return
-        if len(display_name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-            raise TooLarge(f"The name of a device has at most {MAX_NAME_BYTES} bytes")
+        check_device_name(display_name)
         change = Change("device_lists", users=(user_id,))
         await self._streams.write(self._rename, change, user_id, device_id, display_name)
 

@@ -40,6 +40,10 @@ def admin(house: House) -> Person:
     return admin
 
 
+def _registering(more: bytes) -> bytes:
+    return b'{"auth": {"type": "m.login.dummy"}, "password": "correct horse", ' + more + b"}"
+
+
 class TestRegistering:
     def register(self, house: House, **body: Any) -> Any:
         return house.request("POST", "/register", {"password": PASSWORD, **body})
@@ -130,6 +134,9 @@ class TestRegistering:
             (b'{"auth": "dummy"}', "M_BAD_JSON"),
             (b'{"auth": {"type": 1}}', "M_BAD_JSON"),
             (b'{"device_id": "a\\u0000b"}', "M_INVALID_PARAM"),
+            (b'{"initial_device_display_name": "' + b"x" * 256 + b'"}', "M_TOO_LARGE"),
+            (b'{"initial_device_display_name": "a\\ud800"}', "M_NOT_JSON"),
+            (_registering(b'"initial_device_display_name": "a\\u0000"'), "M_INVALID_PARAM"),
         ],
     )
     def test_nonsense_is_refused_by_name(self, house: House, body: bytes, errcode: str) -> None:
@@ -218,6 +225,29 @@ class TestGuests:
         capabilities = guest.request("GET", "/capabilities").json["capabilities"]
         assert capabilities["m.change_password"] == {"enabled": False}
         assert guest.request("POST", "/logout").status == 200
+
+    def test_a_guest_becomes_a_full_account_and_stays_logged_in(self, house: House) -> None:
+        guest = house.person(self.register(house))
+        name = guest.user_id.removeprefix("@").removesuffix(":test")
+        body = {
+            "username": name,
+            "password": PASSWORD,
+            "guest_access_token": guest.token,
+            "auth": DUMMY,
+        }
+        answer = house.request("POST", "/register", body)
+        assert answer.json["user_id"] == guest.user_id
+        assert guest.request("GET", "/account/whoami").json["is_guest"] is False
+        assert house.log_in(name).status == 200
+        assert house.request("POST", "/register", body).errcode == "M_FORBIDDEN"
+
+    def test_only_a_guest_becomes_one_and_under_the_same_name(self, house: House, alice: Person) -> None:
+        guest = house.person(self.register(house))
+        for token in (guest.token, alice.token):
+            body = {"username": "alice", "password": PASSWORD, "guest_access_token": token, "auth": DUMMY}
+            assert house.request("POST", "/register", body).errcode == "M_FORBIDDEN"
+        body = {"username": "x", "password": PASSWORD, "guest_access_token": "nonsense", "auth": DUMMY}
+        assert house.request("POST", "/register", body).errcode == "M_UNKNOWN_TOKEN"
 
 
 class TestLoggingIn:
