@@ -12,7 +12,9 @@ class Remedy(Enum):
     """What to do about an error that is not simply a mistake of the work's own."""
 
     REPLACE = auto()
-    """The work's own fault after all, or that of the rows it touched: tell it in our words."""
+    """The work's own fault after all: tell it in our words."""
+    ISOLATE = auto()
+    """What the work touched is damaged: tell it in our words, and do not trust the connection any more."""
     RETRY = auto()
     """Roll back and try again on the same connection."""
     RECONNECT = auto()

@@ -25,9 +25,12 @@ PATIENCE_S = 10.0
 MOST_WAITING = 20_000
 """Works in line beyond which further ones are refused at once."""
 SWITCH_INTERVAL_S = 0.00005
-"""How soon a busy reactor thread lets a database thread run (Python: 0.005). A work needs the interpreter back
-after each statement: beside a reactor that is always busy, 500 writes a second took 0.3 to 1.3 ms with this,
-and only 170 a second were done with 0.0005. It costs nothing while one thread is enough."""
+"""How soon a busy reactor thread lets a database thread run (Python: 0.005).
+
+A work needs the interpreter back after each statement: beside a reactor that was always busy, 500 writes a
+second took 0.3 to 1.3 ms each with this, and with 0.0005 only 170 a second were done. It costs nothing while
+one thread is enough.
+"""
 
 
 class Database:
@@ -77,6 +80,7 @@ class Database:
         if not self._is_open:
             return
         self._is_open = False
+        self._reader.hurry()
         if self._threads is not None:
             await self._threads.stop()
         await self._writer.stop()
@@ -120,7 +124,10 @@ class Database:
         """
         if self.prefers_direct_reads:
             self._refuse_if_closed()
-            return self._reader.read(work, args, kwargs)
+            try:
+                return self._reader.read_once(work, args, kwargs)
+            except DatabaseUnavailable:
+                pass  # a thread may wait until it passes
         return await self.read(work, *args, **kwargs)
 
     @property

@@ -204,13 +204,16 @@ class PostgresqlBackend:
     def diagnose(self, error: BaseException) -> Trouble | None:
         if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "NUL" in str(error)):
             return Trouble(Remedy.REPLACE, UnstorableValue(f"This value cannot be stored: {error}"))
+        if isinstance(error, _AlreadyServed):
+            served = "Another server already serves this database: stop it first"
+            return Trouble(Remedy.RECONNECT, DatabaseUnavailable(served))
         if not isinstance(error, psycopg2.Error):
             return None
         code = error.pgcode or ""
         for start, remedy, answer, message in _TROUBLES:
             if code.startswith(start):
                 return Trouble(remedy, answer(f"{message} ({_first_line(error)})"))
-        if not code and isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        if not code and type(error) in _LOST:
             message = f"The connection to the database is lost ({_first_line(error)}): try again in a moment"
             return Trouble(Remedy.RECONNECT, DatabaseUnavailable(message))
         return None
@@ -221,12 +224,19 @@ class PostgresqlBackend:
             row = cursor.fetchone()
         if row is None or not row[0]:
             raw.close()
-            raise psycopg2.OperationalError("another server already serves this database: stop it first")
+            raise _AlreadyServed
+
+
+class _AlreadyServed(psycopg2.OperationalError):
+    """Another process holds the serving lock."""
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
+
+_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.DatabaseError)
+"""Without an SQLSTATE, so not from the server but about the connection to it."""
 
 _TROUBLES: tuple[tuple[str, Remedy, type[MatrixError], str], ...] = (
     ("22021", Remedy.REPLACE, UnstorableValue, "This text cannot be stored"),
@@ -250,7 +260,7 @@ _TROUBLES: tuple[tuple[str, Remedy, type[MatrixError], str], ...] = (
         "The database server has too little memory or too few connections",
     ),
     ("58", Remedy.GIVE_UP, DatabaseUnavailable, "The disk that holds the database fails: look at its log"),
-    ("XX001", Remedy.REPLACE, DatabaseCorrupt, "The database is damaged: restore it from a backup"),
-    ("XX002", Remedy.REPLACE, DatabaseCorrupt, "An index of the database is damaged: REINDEX it"),
+    ("XX001", Remedy.ISOLATE, DatabaseCorrupt, "The database is damaged: restore it from a backup"),
+    ("XX002", Remedy.ISOLATE, DatabaseCorrupt, "An index of the database is damaged: REINDEX it"),
 )
 """What the beginning of an SQLSTATE means. https://www.postgresql.org/docs/current/errcodes-appendix.html"""

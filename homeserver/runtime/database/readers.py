@@ -22,6 +22,16 @@ class Reader:
         self._mine = local()
         self._all: list[Connection] = []
 
+    def read_once(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        """The work's result over one stable view. Does not wait: for the reactor thread."""
+        try:
+            return self._attempt(work, args, kwargs)
+        except Exception as error:
+            trouble = self._backend.diagnose(error)
+            if trouble is None:
+                raise
+            raise trouble.answer from error
+
     def read(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """The work's result over one stable view; troubles that pass are waited out."""
         deadline = time.monotonic() + self._patience
@@ -33,12 +43,17 @@ class Reader:
                 trouble = self._backend.diagnose(error)
                 if trouble is None:
                     raise
-                if trouble.remedy is Remedy.RECONNECT:
+                if trouble.remedy not in (Remedy.REPLACE, Remedy.RETRY):
                     self._disconnect()
-                if trouble.remedy in (Remedy.REPLACE, Remedy.GIVE_UP) or time.monotonic() >= deadline:
+                may_pass = trouble.remedy in (Remedy.RETRY, Remedy.RECONNECT)
+                if not may_pass or time.monotonic() >= deadline:
                     raise trouble.answer from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def hurry(self) -> None:
+        """The server is stopping: wait for nothing."""
+        self._patience = 0.0
 
     def close(self) -> None:
         """Close every thread's connection; the threads must have ended."""

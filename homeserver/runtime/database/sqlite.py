@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from homeserver.runtime.database.errors import (
 )
 from homeserver.runtime.migrations import DialectName
 
-BUSY_TIMEOUT_MS = 1_000
+BUSY_TIMEOUT_MS = 250
 MMAP_BYTES = 256 * 1024 * 1024
 STATEMENTS_KEPT = 512
 TRANSLATIONS_KEPT = 4_096
@@ -75,13 +76,17 @@ class SqliteCursor:
 class SqliteConnection:
     """Transactions are opened and closed on the one cursor, which also ends a SELECT not read to its end."""
 
-    def __init__(self, raw: sqlite3.Connection, *, writing: bool) -> None:
+    def __init__(self, raw: sqlite3.Connection, *, writing: bool, check_file: Callable[[], None]) -> None:
         self._raw = raw
+        self._check_file = check_file
+        self._is_writing = writing
         self._cursor = raw.cursor()
         self._begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         self.cursor = SqliteCursor(self._cursor)
 
     def begin(self) -> None:
+        if self._is_writing:
+            self._check_file()
         self._cursor.execute(self._begin)
 
     def commit(self) -> None:
@@ -126,6 +131,7 @@ class SqliteBackend:
         self._serving = serving
         self._synchronous = "FULL" if durable else "OFF"
         self._lock: int | None = None
+        self._file: os.stat_result | None = None
 
     def claim(self) -> None:
         """Create the file, readable by its owner only, and lock the file beside it."""
@@ -133,6 +139,7 @@ class SqliteBackend:
             raise CannotStart(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._file = os.stat(self._path)
             if self._serving:
                 self._lock_beside()
         except OSError as error:
@@ -144,6 +151,7 @@ class SqliteBackend:
             self._lock = None
 
     def connect(self, *, writing: bool) -> SqliteConnection:
+        self._check_file()
         # mode=rw: a file that vanished must not come back empty
         raw = sqlite3.connect(
             f"file:{quote(str(self._path))}?mode=rw",
@@ -165,11 +173,13 @@ class SqliteBackend:
         except sqlite3.Error:
             raw.close()
             raise
-        return SqliteConnection(raw, writing=writing)
+        return SqliteConnection(raw, writing=writing, check_file=self._check_file)
 
     def diagnose(self, error: BaseException) -> Trouble | None:
         if isinstance(error, OverflowError | UnicodeEncodeError):
             return Trouble(Remedy.REPLACE, UnstorableValue(f"This value cannot be stored: {error}"))
+        if isinstance(error, _FileGone):
+            return Trouble(Remedy.GIVE_UP, DatabaseUnavailable(str(error)))
         if not isinstance(error, sqlite3.Error):
             return None
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
@@ -178,11 +188,20 @@ class SqliteBackend:
             return Trouble(Remedy.RETRY, DatabaseUnavailable(answer))
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             answer = f"The database {self._path} is damaged ({error}): restore it from a backup"
-            return Trouble(Remedy.REPLACE, DatabaseCorrupt(answer))
+            return Trouble(Remedy.ISOLATE, DatabaseCorrupt(answer))
         complaint = _COMPLAINTS.get(code)
         if complaint is None:
             return None
         return Trouble(Remedy.GIVE_UP, DatabaseUnavailable(f"{complaint.format(path=self._path)} ({error})"))
+
+    def _check_file(self) -> None:
+        """A file that was deleted or replaced can still be written to, and all of that would be lost."""
+        try:
+            now = os.stat(self._path)
+        except OSError as error:
+            raise _FileGone(f"The database {self._path} is gone ({error.strerror}): put it back") from error
+        if self._file is not None and (now.st_ino, now.st_dev) != (self._file.st_ino, self._file.st_dev):
+            raise _FileGone(f"The database {self._path} was replaced while in use: restart the server")
 
     def _lock_beside(self) -> None:
         lock_path = f"{self._path}.lock"
@@ -199,6 +218,10 @@ class SqliteBackend:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
+
+
+class _FileGone(Exception):
+    """The file at the path is not the one that was opened."""
 
 
 _COMPLAINTS = {

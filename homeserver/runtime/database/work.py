@@ -53,6 +53,8 @@ class Work:
 
     def answer(self) -> None:
         """Tell the caller; on the reactor thread."""
+        if self.outcome.called:
+            return
         if self.failure is not None:
             self.outcome.errback(failure_of(self.failure))
         else:

@@ -26,6 +26,7 @@ LONGEST_SECONDS = 0.05
 CAREFUL_GROUPS = 16
 """After a work failed, so many groups have savepoints from the beginning: failures come in swarms."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+STOP_PATIENCE_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Writer:
 
     async def stop(self) -> None:
         """Commit what is in line, then end."""
+        self._patience = min(self._patience, STOP_PATIENCE_S)
         if self._thread is not None:
             self._queue.put(None)
             await self._ended
@@ -88,29 +90,36 @@ class Writer:
             if trouble is None:
                 self._post.post(_deliver, works)
                 return
-            impatient = time.monotonic() - self._patience
-            hopeless = [
-                work for work in works if trouble.remedy is Remedy.GIVE_UP or work.asked_at <= impatient
-            ]
-            if hopeless:
-                logger.error("%d works not written: %s", len(hopeless), trouble.answer)
-                for work in hopeless:
-                    work.fail(trouble.answer)
-                self._post.post(_deliver, hopeless)
-                works = [work for work in works if work.failure is None]
+            works = self._give_up_on(works, trouble)
             if works:
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _give_up_on(self, works: list[Work], trouble: Trouble) -> list[Work]:
+        """Fail the works for which trying again is of no use or too late; those that are left."""
+        too_old = time.monotonic() - self._patience
+        is_useless = trouble.remedy is Remedy.GIVE_UP
+        hopeless = [work for work in works if is_useless or work.asked_at <= too_old]
+        if hopeless:
+            logger.error("%d works not written: %s", len(hopeless), trouble.answer)
+            for work in hopeless:
+                work.fail(trouble.answer)
+            self._post.post(_deliver, hopeless)
+        return [work for work in works if work not in hopeless]
 
     def _serve(self) -> None:
         while not self._is_ending:
             work = self._queue.get()
             if work is None:
                 break
+            works = [work]
             try:
-                self.commit_group([work])
-            except Exception:
+                self.commit_group(works)
+            except Exception as error:  # a mistake in here: nobody may be left without an answer
                 logger.exception("The database writer failed; it goes on")
+                for one in works:
+                    one.fail(error)
+                self._post.post(_deliver, works)
         self._post.post(self._ended.callback, None)
 
     def _attempt(self, works: list[Work], *, careful: bool) -> Trouble | None:
@@ -128,13 +137,13 @@ class Writer:
             return None
         except BaseException as error:  # whatever it is, the callers must hear of it
             trouble = self._undo(error, is_committing=is_committing)
-            if trouble is not None and trouble.remedy is not Remedy.REPLACE:
+            if trouble is not None and trouble.remedy not in (Remedy.REPLACE, Remedy.ISOLATE):
                 return trouble
-            cause = error if trouble is None else trouble.answer
-        if careful or len(works) == 1:
-            for work in works:
-                work.fail(cause)
-            return None
+            if len(works) == 1:
+                works[0].fail(error if trouble is None else trouble.answer)
+                return None
+        if careful:
+            return self._one_commit_each(works)
         self._careful_groups = CAREFUL_GROUPS  # one of them is at fault: run again to see which
         return self._attempt(works, careful=True)
 
@@ -154,10 +163,18 @@ class Writer:
             works.append(next_work)
             self._run(connection, next_work)
 
+    def _one_commit_each(self, works: list[Work]) -> Trouble | None:
+        """For what savepoints cannot keep apart: a damaged page, a constraint checked at the commit."""
+        while works:
+            trouble = self._attempt(works[:1], careful=True)
+            if trouble is not None:
+                return trouble
+            self._post.post(_deliver, [works.pop(0)])
+        return None
+
     def _run_one_by_one(self, connection: Connection, works: Sequence[Work]) -> None:
         connection.begin()
         for work in works:
-            work.failure = None
             connection.save()
             try:
                 self._run(connection, work)
@@ -172,6 +189,7 @@ class Writer:
 
     def _run(self, connection: Connection, work: Work) -> None:
         txn = Transaction(self._backend.dialect, connection.cursor, is_writing=True)
+        work.failure = None
         log_context.enter(work.context)
         work.result = work.function(txn, *work.args, **work.kwargs)
         work.effects = txn.effects
@@ -182,7 +200,7 @@ class Writer:
         trouble = self._backend.diagnose(error)
         if self._connection is not None:
             self._connection.roll_back()
-        if trouble is not None and trouble.remedy in (Remedy.RECONNECT, Remedy.GIVE_UP):
+        if trouble is not None and trouble.remedy not in (Remedy.REPLACE, Remedy.RETRY):
             self._disconnect()  # also after a full disk or a failover: a new connection starts clean
             if is_committing and trouble.remedy is Remedy.RECONNECT:
                 unknown = f"The database was lost during a commit, which may have succeeded ({error})"
