@@ -6,19 +6,14 @@ import orjson
 
 from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
-from homeserver.protocol.ids import ServerName, UserId
+from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import JsonObject
-from homeserver.protocol.signatures import SigningKey
-from homeserver.runtime.clock import Clock
-from homeserver.runtime.database import Database
-from homeserver.services.account_data import AccountData
-from homeserver.services.profiles import Profiles
-from homeserver.services.push.evaluation import PushEvaluation
 from homeserver.services.rooms.aliases import RoomAliases
 from homeserver.services.rooms.creation import RoomCreation
 from homeserver.services.rooms.directory import RoomDirectory
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.facts import RoomFacts
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.rooms import Rooms
@@ -28,24 +23,6 @@ from homeserver.services.rooms.transactions import Transactions
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.services.rooms.writer import RoomWriter
-from homeserver.services.streams import Streams
-from homeserver.storage.room_stores import RoomStores
-
-
-@dataclass(frozen=True, slots=True)
-class RoomGround:
-    """What the services of rooms stand on."""
-
-    server_name: ServerName
-    key: SigningKey
-    default_version: str
-    clock: Clock
-    database: Database
-    stores: RoomStores
-    streams: Streams
-    profiles: Profiles
-    account_data: AccountData
-    push: PushEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,55 +58,35 @@ class RoomServices:
 
 def room_services(ground: RoomGround) -> RoomServices:
     """All parts, built bottom-up."""
-    database, stores, streams, server_name = (
-        ground.database,
-        ground.stores,
-        ground.streams,
-        ground.server_name,
-    )
-    rooms = Rooms(database, (stores.rooms, stores.state, stores.events), server_name)
+    database, stores, server_name = ground.database, ground.stores, ground.server_name
+    rooms = Rooms(database, (stores.rooms, stores.state), server_name)
     events = Events(database, stores.events)
-    writer = RoomWriter(
-        database=database, stores=stores, streams=streams, rooms=rooms, events=events, push=ground.push,
-        clock=ground.clock, server_name=server_name, key=ground.key,
-    )  # fmt: skip
+    writer = RoomWriter(ground, rooms, events)
     user_rooms = UserRooms(database, stores.rooms)
     writer.follow(user_rooms.note)
     shown = _Shown(ground)
-    membership = RoomMembership(
-        writer=writer, rooms=rooms, user_rooms=user_rooms, database=database, store=stores.rooms,
-        server_name=server_name, profile_of=shown.profile_of, blocks=shown.blocks,
-    )  # fmt: skip
-    creation = RoomCreation(
-        writer=writer, membership=membership, store=stores.rooms, profile_of=shown.profile_of,
-        server_name=server_name, default_version=ground.default_version,
-    )  # fmt: skip
+    membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
+    creation = RoomCreation(ground, writer, membership, shown.profile_of)
     transactions = Transactions(database, stores.events, ground.clock)
-    sending = RoomSending(
-        writer=writer, rooms=rooms, events=events, transactions=transactions, membership=membership,
-        database=database, store=stores.rooms, relations=stores.relations, server_name=server_name,
-    )  # fmt: skip
+    sending = RoomSending(ground, writer, rooms, events, transactions, membership)
     visibility = Visibility(database, stores.events)
-    state = RoomState(
-        database=database,
+    state = RoomState(ground, rooms, events, visibility)
+    return RoomServices(
         rooms=rooms,
         events=events,
+        writer=writer,
+        user_rooms=user_rooms,
+        facts=RoomFacts(rooms, user_rooms, events, ground.clock),
+        transactions=transactions,
         visibility=visibility,
-        store=stores.state,
-        streams=streams,
+        membership=membership,
+        creation=creation,
+        sending=sending,
+        state=state,
+        history=RoomHistory(ground, rooms, events, visibility, state),
+        aliases=RoomAliases(ground, rooms, sending),
+        directory=RoomDirectory(database, stores.rooms, rooms),
     )
-    history = RoomHistory(
-        database=database, store=stores.events, relations=stores.relations, rooms=rooms, events=events,
-        visibility=visibility, state=state, streams=streams,
-    )  # fmt: skip
-    aliases = RoomAliases(
-        database=database, store=stores.rooms, rooms=rooms, sending=sending, server_name=server_name
-    )
-    return RoomServices(
-        rooms, events, writer, user_rooms, RoomFacts(rooms, user_rooms, events, ground.clock), transactions,
-        visibility, membership, creation, sending, state, history, aliases,
-        RoomDirectory(database, stores.rooms, rooms),
-    )  # fmt: skip
 
 
 class _Shown:

@@ -6,33 +6,26 @@ https://spec.matrix.org/latest/client-server-api/#room-aliases
 from homeserver.protocol import event_types
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.errors import Forbidden, NotFound, RoomInUse
-from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import RoomAlias, RoomId, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
-from homeserver.runtime.database import Database, Transaction
+from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.access import joined_room
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.state import world_readable
-from homeserver.storage.rooms import AliasRow, RoomStore
+from homeserver.storage.rooms import AliasRow
 
 
 class RoomAliases:
     """Aliases of this server."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        store: RoomStore,
-        rooms: Rooms,
-        sending: RoomSending,
-        server_name: ServerName,
-    ) -> None:
-        self._database = database
-        self._store = store
+    def __init__(self, ground: RoomGround, rooms: Rooms, sending: RoomSending) -> None:
+        self._database = ground.database
+        self._store = ground.stores.rooms
         self._rooms = rooms
         self._sending = sending
-        self.server_name = server_name
+        self.server_name = ground.server_name
 
     async def resolve(self, alias: RoomAlias) -> RoomId:
         """Raises NotFound."""
@@ -91,9 +84,7 @@ class RoomAliases:
         if not named or room.membership(user_id) != "join":
             return
         kept: JsonObject = {
-            key: value
-            for key, value in content.items()
-            if key not in ("alias", "alt_aliases")
+            key: value for key, value in content.items() if key not in ("alias", "alt_aliases")
         }
         if content.get("alias") not in (None, row.alias):
             kept["alias"] = content["alias"]

@@ -16,13 +16,14 @@ from homeserver.protocol.errors import (
     RoomInUse,
     ThreepidDenied,
 )
-from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_user_id
+from homeserver.protocol.ids import RoomAlias, RoomId, UserId, parse_room_alias, parse_user_id
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.database import Transaction
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import ProfileOf, RoomMembership
 from homeserver.services.rooms.writer import Proposal, RoomWriter
-from homeserver.storage.rooms import AliasRow, RoomStore
+from homeserver.storage.rooms import AliasRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +71,14 @@ class RoomCreation:
     """Makes rooms."""
 
     def __init__(
-        self, *, writer: RoomWriter, membership: RoomMembership, store: RoomStore, profile_of: ProfileOf,
-        server_name: ServerName, default_version: str,
-    ) -> None:  # fmt: skip
+        self, ground: RoomGround, writer: RoomWriter, membership: RoomMembership, profile_of: ProfileOf
+    ) -> None:
         self._writer = writer
         self._membership = membership
-        self._store = store
+        self._store = ground.stores.rooms
         self._profile_of = profile_of
-        self._server_name = server_name
-        self._default_version = default_version
+        self._server_name = ground.server_name
+        self._default_version = ground.default_version
 
     async def create(self, creator: UserId, wanted: NewRoom) -> RoomId:
         """Raises UnsupportedRoomVersion, RoomInUse, InvalidRoomState, InviteBlocked, Forbidden."""

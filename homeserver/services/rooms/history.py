@@ -12,17 +12,16 @@ from homeserver.protocol.events import StateKey
 from homeserver.protocol.filters import RoomEventFilter
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.stream_position import PagePosition, StreamPosition, TopologicalPosition
-from homeserver.runtime.database import Database, Transaction
+from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.access import NotInRoom
 from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.state import RoomState, world_readable
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
-from homeserver.services.streams import Streams
-from homeserver.storage.events import EventRow, EventStore, Place
-from homeserver.storage.relations import RelationStore
+from homeserver.storage.events import EventRow, Place
 
 MOST_READ = 4_000
 """Events looked at for one page: a filter that matches nothing still gets an answer, and a token."""
@@ -62,17 +61,16 @@ class RoomHistory:
     """Reads what a user may see."""
 
     def __init__(
-        self, *, database: Database, store: EventStore, relations: RelationStore, rooms: Rooms, events: Events,
-        visibility: Visibility, state: RoomState, streams: Streams,
-    ) -> None:  # fmt: skip
-        self._database = database
-        self._store = store
-        self._relations = relations
+        self, ground: RoomGround, rooms: Rooms, events: Events, visibility: Visibility, state: RoomState
+    ) -> None:
+        self._database = ground.database
+        self._store = ground.stores.events
+        self._relations = ground.stores.relations
         self._rooms = rooms
         self._events = events
         self._visibility = visibility
         self._state = state
-        self._streams = streams
+        self._streams = ground.streams
 
     async def page(self, user_id: UserId, room_id: RoomId, query: PageQuery) -> Page:
         """Raises NotInRoom."""

@@ -9,15 +9,14 @@ from typing import NamedTuple
 from homeserver.protocol import event_types
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.errors import BadState, Forbidden, InviteBlocked, MatrixError, Unknown
-from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import RoomId, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
-from homeserver.runtime.database import Database
 from homeserver.services.rooms.access import NotInRoom
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import JOIN_RULES, Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.writer import Proposal, RoomWriter
-from homeserver.storage.rooms import RoomStore
 
 ProfileOf = Callable[[UserId], Awaitable[JsonObject]]
 """{displayname?, avatar_url?} of a local user, as member events carry them."""
@@ -51,15 +50,20 @@ class RoomMembership:
     """Each method makes one m.room.member event, or none when there is nothing to change."""
 
     def __init__(
-        self, *, writer: RoomWriter, rooms: Rooms, user_rooms: UserRooms, database: Database, store: RoomStore,
-        server_name: ServerName, profile_of: ProfileOf, blocks: InviteBlocks,
-    ) -> None:  # fmt: skip
+        self,
+        ground: RoomGround,
+        writer: RoomWriter,
+        rooms: Rooms,
+        user_rooms: UserRooms,
+        profile_of: ProfileOf,
+        blocks: InviteBlocks,
+    ) -> None:
         self._writer = writer
         self._rooms = rooms
         self._user_rooms = user_rooms
-        self._database = database
-        self._store = store
-        self._server_name = server_name
+        self._database = ground.database
+        self._store = ground.stores.rooms
+        self._server_name = ground.server_name
         self._profile_of = profile_of
         self._blocks = blocks
 
@@ -88,7 +92,7 @@ class RoomMembership:
         await self._change(Change(sender, room_id, target, "invite", reason, extra))
 
     async def check_invitable(self, sender: UserId, target: UserId) -> None:
-        """Raises InviteBlocked when the target does not want invites from the sender, NotFound for no such server."""
+        """Raises InviteBlocked when the target wants no invites from the sender, or RoomUnreachable."""
         if domain_of(target) != self._server_name:
             raise RoomUnreachable(f"The server of {target} cannot be reached")
         if await self._blocks(target, sender):

@@ -52,10 +52,29 @@ class Room:
     """Loaded by `Rooms`, changed by the writer alone."""
 
     __slots__ = (
-        "auth_memo", "depth", "events", "fragments", "heads", "invited", "is_public", "joined", "joined_local",
-        "member_events", "members", "nid", "pending", "recent", "recent_from", "room_id", "state", "state_hash",
-        "state_nid", "tip", "version", "visibility_changes",
-    )  # fmt: skip
+        "auth_memo",
+        "depth",
+        "events",
+        "fragments",
+        "heads",
+        "invited",
+        "is_public",
+        "joined",
+        "joined_local",
+        "member_events",
+        "members",
+        "nid",
+        "pending",
+        "recent",
+        "recent_from",
+        "room_id",
+        "state",
+        "state_hash",
+        "state_nid",
+        "tip",
+        "version",
+        "visibility_changes",
+    )
 
     def __init__(self, room_id: RoomId, version: RoomVersion, nid: int) -> None:
         self.room_id = room_id

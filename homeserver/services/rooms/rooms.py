@@ -12,7 +12,6 @@ from homeserver.protocol.room_versions import room_version
 from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import Membership, Room, Standing, hash_replacing
-from homeserver.storage.events import EventStore
 from homeserver.storage.room_state import RoomStateStore, StateEntry
 from homeserver.storage.rooms import Member, RoomRow, RoomStore
 
@@ -33,11 +32,15 @@ class Rooms:
     """`find` is memory only; `load` asks the database once."""
 
     def __init__(
-        self, database: Database, stores: tuple[RoomStore, RoomStateStore, EventStore], server_name: ServerName,
-        *, most_members: int = 2_000_000,
-    ) -> None:  # fmt: skip
+        self,
+        database: Database,
+        stores: tuple[RoomStore, RoomStateStore],
+        server_name: ServerName,
+        *,
+        most_members: int = 2_000_000,
+    ) -> None:
         self._database = database
-        self._rooms, self._state, self._events = stores
+        self._rooms, self._state = stores
         self._server_name = server_name
         self._most_members = most_members
         self._weight = 0

@@ -27,35 +27,37 @@ from homeserver.protocol.ids import (
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.relations import relation_of
 from homeserver.protocol.requester import Requester
-from homeserver.runtime.database import Database
 from homeserver.services.rooms.access import joined_room
 from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
 from homeserver.services.rooms.writer import Proposal, RoomWriter
-from homeserver.storage.relations import RelationStore
-from homeserver.storage.rooms import RoomStore
 
 
 class RoomSending:
     """What a member does in a room beside coming and going."""
 
     def __init__(
-        self, *, writer: RoomWriter, rooms: Rooms, events: Events, transactions: Transactions,
-        membership: RoomMembership, database: Database, store: RoomStore, relations: RelationStore,
-        server_name: ServerName,
-    ) -> None:  # fmt: skip
+        self,
+        ground: RoomGround,
+        writer: RoomWriter,
+        rooms: Rooms,
+        events: Events,
+        transactions: Transactions,
+        membership: RoomMembership,
+    ) -> None:
         self._writer = writer
         self._rooms = rooms
         self._events = events
         self._transactions = transactions
         self._membership = membership
-        self._database = database
-        self._store = store
-        self._relations = relations
-        self._server_name = server_name
+        self._database = ground.database
+        self._store = ground.stores.rooms
+        self._relations = ground.stores.relations
+        self._server_name = ground.server_name
 
     async def send(
         self, requester: Requester, room_id: RoomId, type_: str, content: JsonObject, txn_id: str

@@ -9,30 +9,25 @@ from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import RoomId, UserId
-from homeserver.runtime.database import Database
 from homeserver.services.rooms.access import NotInRoom
 from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
-from homeserver.services.streams import Streams
-from homeserver.storage.room_state import RoomStateStore
 
 
 class RoomState:
     """State and members, for those who may see them."""
 
-    def __init__(
-        self, *, database: Database, rooms: Rooms, events: Events, visibility: Visibility,
-        store: RoomStateStore, streams: Streams,
-    ) -> None:  # fmt: skip
-        self._database = database
+    def __init__(self, ground: RoomGround, rooms: Rooms, events: Events, visibility: Visibility) -> None:
+        self._database = ground.database
         self._rooms = rooms
         self._events = events
         self._visibility = visibility
-        self._store = store
-        self._streams = streams
+        self._store = ground.stores.state
+        self._streams = ground.streams
 
     async def all(self, user_id: UserId, room_id: RoomId) -> list[TimelineEvent]:
         """The whole state the user may see. Raises NotInRoom."""

@@ -4,10 +4,11 @@ What a device sent in the last day is read once, when it first sends; from then 
 https://spec.matrix.org/latest/client-server-api/#transaction-identifiers
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import KeyedLock
@@ -38,6 +39,7 @@ class Transactions:
         self._store = store
         self._clock = clock
         self._devices: OrderedDict[tuple[UserId, str], Sent] = OrderedDict()
+        self._doubts: Counter[tuple[UserId, str]] = Counter()
         self._running: KeyedLock = KeyedLock()
 
     async def once(
@@ -45,7 +47,7 @@ class Transactions:
     ) -> EventId:
         """The event of this transaction, sending it if it was not."""
         sent = self._devices.get((user_id, device))
-        if sent is None:
+        if sent is None or (user_id, device) in self._doubts:
             sent = await self._load(user_id, device)
         known = sent.get(key)
         if known is not None:
@@ -56,13 +58,12 @@ class Transactions:
                 return known
             try:
                 event_id = await send()
-            except BaseException:
-                # It may have been stored all the same: let the database say, next time.
-                self._devices.pop((user_id, device), None)
+            except BaseException as error:
+                if not (isinstance(error, MatrixError) and error.status < 500):
+                    # It may have been stored all the same: let the database say, next time.
+                    self._doubts[user_id, device] += 1
                 raise
-            sent[key] = event_id
-            if len(sent) > MOST_OF_A_DEVICE:
-                sent.popitem(last=False)
+            self._note(user_id, device, key, event_id)
             return event_id
 
     def new_device(self, user_id: UserId, device: str) -> None:
@@ -70,15 +71,29 @@ class Transactions:
         self._remember(user_id, device, OrderedDict())
 
     async def _load(self, user_id: UserId, device: str) -> Sent:
+        """Ask the database, and add what it says to what memory knows: others may be sending meanwhile."""
+        doubts = self._doubts[user_id, device]
         since = self._clock.now_ms() - DAY_MS
-        rows = await self._database.read(self._store.sent_by_device, user_id, device, since)
-        known = self._devices.get((user_id, device))
-        if known is not None:
-            return known
-        sent: Sent = OrderedDict()
-        for row in rows[-MOST_OF_A_DEVICE:]:
-            sent[TransactionKey(row.room_id, row.type, row.txn.partition(" ")[2])] = row.event_id
-        return self._remember(user_id, device, sent)
+        rows = await self._database.read(
+            self._store.sent_by_device, user_id, device, since, limit=MOST_OF_A_DEVICE
+        )
+        if doubts == self._doubts[user_id, device]:
+            del self._doubts[user_id, device]
+        sent = self._devices.get((user_id, device))
+        if sent is None:
+            sent = self._remember(user_id, device, OrderedDict())
+        for row in rows:
+            sent.setdefault(TransactionKey(row.room_id, row.type, row.txn.partition(" ")[2]), row.event_id)
+        return sent
+
+    def _note(self, user_id: UserId, device: str, key: TransactionKey, event_id: EventId) -> None:
+        """In what memory knows of the device by now: it may have been forgotten and read again meanwhile."""
+        sent = self._devices.get((user_id, device))
+        if sent is None:
+            sent = self._remember(user_id, device, OrderedDict())
+        sent[key] = event_id
+        if len(sent) > MOST_OF_A_DEVICE:
+            sent.popitem(last=False)
 
     def _remember(self, user_id: UserId, device: str, sent: Sent) -> Sent:
         self._devices[user_id, device] = sent

@@ -19,23 +19,21 @@ from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.canonical_json import encode
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Draft, Event, StateKey, build
-from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.relations import Relation as RelatesTo
 from homeserver.protocol.relations import relation_of
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.signatures import SigningKey
-from homeserver.runtime.clock import Clock
-from homeserver.runtime.database import Database, Transaction
-from homeserver.services.push.evaluation import PushEvaluation, PushOutcome
+from homeserver.runtime.database import Transaction
+from homeserver.services.push.evaluation import PushOutcome
 from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import CREATE, Room, Standing
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, from_event
-from homeserver.services.streams import Change, Streams
+from homeserver.services.streams import Change
 from homeserver.storage.events import ACCEPTED, NewEvent, Relation
-from homeserver.storage.room_stores import RoomStores
 from homeserver.storage.rooms import Member
 
 ATTEMPTS = 4
@@ -93,19 +91,16 @@ class Follower(Protocol):
 class RoomWriter:
     """Appends local events to rooms."""
 
-    def __init__(
-        self, *, database: Database, stores: RoomStores, streams: Streams, rooms: Rooms, events: Events,
-        push: PushEvaluation, clock: Clock, server_name: ServerName, key: SigningKey,
-    ) -> None:  # fmt: skip
-        self._database = database
-        self._stores = stores
-        self._streams = streams
+    def __init__(self, ground: RoomGround, rooms: Rooms, events: Events) -> None:
+        self._database = ground.database
+        self._stores = ground.stores
+        self._streams = ground.streams
         self._rooms = rooms
         self._events = events
-        self._push = push
-        self._clock = clock
-        self._server_name = server_name
-        self._key = key
+        self._push = ground.push
+        self._clock = ground.clock
+        self._server_name = ground.server_name
+        self._key = ground.key
         self._followers: list[Follower] = []
 
     def follow(self, follower: Follower) -> None:

@@ -90,7 +90,7 @@ class RoomSections:
             parts.append(b'"state_after":{"events":[' if query.use_state_after else b'"state":{"events":[')
             _write_events(parts, state, self.clock.now_ms())
             parts.append(b"]},")
-        parts.append(self._timeline(window, query, b""))
+        parts.append(self._timeline(window, query, None))
         parts.append(b"}")
         return b"".join(parts)
 
@@ -137,7 +137,7 @@ class RoomSections:
         window = await self.windows.window(room, query, span)
         senders = frozenset(event.sender for event in window.timeline if event.txn is not None)
         fragment = Fragment(
-            now_ms, self._timeline(window, query, b',"membership":"join"'), window,
+            now_ms, self._timeline(window, query, _joined_since(room, query.user_id)), window,
             any(event.type == event_types.MEMBER for event in window.timeline), senders,
         )  # fmt: skip
         if self._is_for(room, query, fragment):
@@ -157,13 +157,15 @@ class RoomSections:
             and not query.ignored
         )
 
-    def _timeline(self, window: Window, query: SyncQuery, extra: bytes) -> bytes:
+    def _timeline(self, window: Window, query: SyncQuery, joined_since: int | None) -> bytes:
         parts = [b'"timeline":{"events":[']
         now_ms = self.clock.now_ms()
         user_id, device_id = query.user_id, query.device_id
         for event in window.timeline:
-            own = event.unsigned_for(user_id, device_id)
-            event.write(parts, now_ms, extra + own if own else extra)
+            extra = event.unsigned_for(user_id, device_id)
+            if joined_since is not None and event.nid >= joined_since:
+                extra += b',"membership":"join"'
+            event.write(parts, now_ms, extra)
             parts.append(b",")
         if window.timeline:
             parts.pop()
@@ -173,6 +175,12 @@ class RoomSections:
         parts.append(window.prev_batch.encode())
         parts.append(b'"}')
         return b"".join(parts)
+
+
+def _joined_since(room: Room, user_id: UserId) -> int | None:
+    """The event from which on the user has been joined: what comes after may say so without a look-up."""
+    member = room.members.get(user_id)
+    return member.since if member is not None and member.membership == "join" else None
 
 
 def _write_events(parts: list[bytes], events: Iterable[TimelineEvent], now_ms: int) -> None:

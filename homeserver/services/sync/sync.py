@@ -185,9 +185,13 @@ class Sync:
         }
 
     def _extras(
-        self, query: SyncQuery, room_id: RoomId, entries: Iterable[AccountDataEntry], receipts: Sequence[bytes],
+        self,
+        query: SyncQuery,
+        room_id: RoomId,
+        entries: Iterable[AccountDataEntry],
+        receipts: Sequence[bytes],
         unread: UnreadCounts,
-    ) -> Extras:  # fmt: skip
+    ) -> Extras:
         ephemeral = list(receipts)
         typing = self._sources.typing_notifications
         if typing.position(room_id) > query.since and query.filter.room.ephemeral.takes_type("m.typing"):

@@ -1,0 +1,184 @@
+"""All services of a server, built by hand, in the order in which they may import one another.
+
+The configuration is read here, and in the rest of this folder, and nowhere below.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from homeserver.config import Config
+from homeserver.protocol.signatures import SigningKey
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.database import Database, open_database
+from homeserver.runtime.metrics import Metrics
+from homeserver.runtime.migrations import read_migrations
+from homeserver.runtime.reactor import Reactor
+from homeserver.runtime.tasks import Tasks
+from homeserver.runtime.threads import Threads
+from homeserver.services import Services
+from homeserver.services.account_data import AccountData
+from homeserver.services.accounts import AccountSettings, Ground, account_services
+from homeserver.services.accounts.passwords import Cost
+from homeserver.services.accounts.registration import RegistrationPolicy
+from homeserver.services.accounts.sessions import Lifetimes
+from homeserver.services.capabilities import Capabilities
+from homeserver.services.devices.devices import Devices
+from homeserver.services.discovery import Discovery
+from homeserver.services.filters import Filters
+from homeserver.services.media import MediaServices, media_services
+from homeserver.services.media.files import MediaFiles
+from homeserver.services.media.repository import Repository
+from homeserver.services.presence import Presence
+from homeserver.services.profiles import Profiles
+from homeserver.services.push.evaluation import PushEvaluation
+from homeserver.services.push.notifications import Notifications
+from homeserver.services.push.pushers import Pushers
+from homeserver.services.push.rules import PushRules
+from homeserver.services.push.unread import Unread
+from homeserver.services.rate_limits import RateLimits
+from homeserver.services.receipts import Receipts
+from homeserver.services.rooms import room_services
+from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.writer import Built
+from homeserver.services.streams import Streams
+from homeserver.services.sync.room_sections import RoomSections
+from homeserver.services.sync.sync import Sync, SyncSources
+from homeserver.services.sync.waiting import Waiting
+from homeserver.services.sync.window import Windows
+from homeserver.services.typing_notifications import TypingNotifications
+from homeserver.storage import MIGRATIONS, Stores
+
+BLOCKING_THREADS = 8
+"""For files and pictures. Threads are begun when first needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What services stand on. Tests bring a fake clock and a database that works at once."""
+
+    clock: Clock
+    tasks: Tasks
+    database: Database
+    metrics: Metrics
+    blocking: Threads
+    hashing: Threads
+
+
+def build_runtime(config: Config, reactor: Reactor) -> Runtime:
+    """Clock, threads and the database, which is not yet opened."""
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    database = open_database(
+        config.database, reactor, readers=config.database_readers, migrations=read_migrations(MIGRATIONS)
+    )
+    clock = Clock(reactor)
+    return Runtime(
+        clock,
+        Tasks(clock),
+        database,
+        Metrics(),
+        blocking=Threads(reactor, "blocking", BLOCKING_THREADS),
+        hashing=Threads(reactor, "hashing", os.cpu_count() or 1),
+    )
+
+
+def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) -> Services:
+    """All services, in the order in which they may import one another."""
+    clock, tasks, database = runtime.clock, runtime.tasks, runtime.database
+    server_name = config.server_name
+    stores = Stores()
+
+    streams = Streams(database, stores.positions, tasks)
+    limits = RateLimits(clock.monotonic, config.rate_limits.by_name())
+    accounts = account_services(
+        Ground(database, stores.accounts, streams, clock, tasks, runtime.hashing, limits),
+        account_settings(config),
+    )
+    profiles = Profiles(database, stores.accounts, streams, clock, tasks, server_name=server_name)
+    account_data = AccountData(database, stores.account_data, streams)
+    push_rules = PushRules(database, stores.push_rules, streams, account_data)
+    push = PushEvaluation(push_rules, account_data, server_name)
+    rooms = room_services(RoomGround(
+        server_name, signing_key, config.rooms.default_version, clock, database, stores.rooms, streams,
+        profiles, account_data, push,
+    ))  # fmt: skip
+    counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
+    unread = Unread(database, counted, streams)
+    receipts = Receipts(
+        database, (stores.rooms.receipts, stores.rooms.identifiers), streams=streams, clock=clock,
+        account_data=account_data, unread=unread, rooms=rooms.facts,
+    )  # fmt: skip
+    typing_notifications = TypingNotifications(streams, clock, rooms.facts)
+    presence = Presence(
+        database, stores.presence, streams=streams, clock=clock, tasks=tasks, rooms=rooms.facts,
+        enabled=config.presence.enabled,
+    )  # fmt: skip
+    waiting = Waiting(streams, clock, rooms.rooms)
+    sources = SyncSources(
+        streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence, unread
+    )
+    sections = RoomSections(rooms.events, Windows(rooms.events, rooms.visibility), clock)
+    return Services(
+        clock=clock,
+        discovery=Discovery(public_url=config.public_url, support=config.support.document()),
+        capabilities=Capabilities(default_room_version=config.rooms.default_version),
+        streams=streams, rate_limits=limits, accounts=accounts, profiles=profiles,
+        devices=Devices(
+            database, stores.accounts.devices, streams, accounts.sessions, accounts.stages, accounts.last_seen
+        ),
+        account_data=account_data,
+        filters=Filters(database, stores.filters),
+        push_rules=push_rules,
+        pushers=Pushers(database, stores.pushers, clock),
+        rooms=rooms, unread=unread,
+        notifications=Notifications(database, counted, rooms.facts),
+        receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
+        sync=Sync(sources=sources, sections=sections, waiting=waiting, clock=clock),
+        media=build_media(config, stores, runtime),
+    )  # fmt: skip
+
+
+def build_media(config: Config, stores: Stores, runtime: Runtime) -> MediaServices:
+    """The media repository, its files under the configured folder."""
+    files = MediaFiles(config.media.path, runtime.blocking)
+    return media_services(
+        Repository(config.server_name, config.media, runtime.database, stores.media, files, runtime.clock)
+    )
+
+
+def connect(services: Services) -> None:
+    """Who follows whom: what happens in rooms reaches those who count, show and announce it."""
+    rooms = services.rooms
+
+    def follow(room: Room, batch: Sequence[Built]) -> None:
+        for built in batch:
+            event = built.event
+            services.unread.note_event(
+                room.room_id, built.new.nid, event.sender, built.new.thread_root, built.outcome
+            )
+            services.presence.note_activity(event.sender)
+            services.typing_notifications.stop(room.room_id, event.sender)
+            member = built.member
+            if member is not None and member.is_local:
+                services.unread.note_membership(room.room_id, member.user_id)
+                if member.membership == "join":
+                    services.presence.note_join(member.user_id, room.room_id)
+
+    rooms.writer.follow(follow)
+    services.accounts.deactivation.also(rooms.leave_all)
+
+
+def account_settings(config: Config) -> AccountSettings:
+    """What the configuration says about accounts, in the words of their services."""
+    return AccountSettings(
+        server_name=config.server_name,
+        registration=RegistrationPolicy(mode=config.registration.mode, guests=config.registration.guests),
+        shared_secret=config.registration.shared_secret,
+        password_cost=Cost(config.passwords.hash_passes, config.passwords.hash_memory_kib),
+        min_password_length=config.passwords.min_length,
+        lifetimes=Lifetimes(
+            access_ms=config.sessions.access_token_minutes * 60_000,
+            refresh_ms=config.sessions.refresh_token_days * 86_400_000,
+        ),
+    )
