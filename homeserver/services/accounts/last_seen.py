@@ -43,7 +43,7 @@ class LastSeen:
         return Sighting(user_id, device_id, seen_ms, ip, _text(user_agent))
 
     async def write(self) -> None:
-        """Write what has been noted. Call it before the database is closed, too."""
+        """Write what has been noted."""
         uses, self._uses = self._uses, {}
         if not uses:
             return
@@ -57,15 +57,19 @@ class LastSeen:
             self._uses = uses | self._uses
             raise
 
+    async def write_or_log(self) -> None:
+        """Write, and log a failure: before the database is closed, too, so that the last minute is kept."""
+        try:
+            await self.write()
+        except CancelledError:
+            raise
+        except Exception:
+            logger.exception("Could not write when devices were last seen")
+
     async def _write_every_minute(self) -> None:
         while True:
             await self._clock.sleep(WRITE_EVERY_S)
-            try:
-                await self.write()
-            except CancelledError:
-                raise
-            except Exception:
-                logger.exception("Could not write when devices were last seen: trying again in a minute")
+            await self.write_or_log()
 
 
 def _text(user_agent: bytes | None) -> str | None:

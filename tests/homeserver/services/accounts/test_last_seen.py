@@ -69,3 +69,9 @@ def test_control_characters_of_a_user_agent_are_left_out(house: House, alice: Pe
     assert agent.startswith("Firefoxéx")
     assert len(agent) == module.MAX_USER_AGENT
     assert UserId("@alice:test") == alice.user_id
+
+
+def test_a_database_that_is_gone_does_not_keep_the_server_from_stopping(house: House, alice: Person) -> None:
+    house.status_of(alice.token)
+    result(house.database.stop())
+    result(house.accounts.last_seen.write_or_log())
