@@ -230,18 +230,20 @@ class EventStore:
         return found
 
     def sent_by_device(
-        self, txn: Transaction, user_id: UserId, device: str, since_ts: int
+        self, txn: Transaction, user_id: UserId, device: str, since_ts: int, *, limit: int
     ) -> list[SentTransaction]:
-        """What the device sent under transaction ids since the time (ms)."""
+        """The last `limit` events that the device sent with transaction ids since the time (ms), in order."""
         user_nid = self._identifiers.user_nid(txn, user_id)
-        return txn.all(
+        newest_first = txn.all(
             SentTransaction,
             """
             SELECT e.txn, rooms.room_id, e.type, e.event_id
             FROM events AS e JOIN rooms ON rooms.nid = e.room_nid
-            WHERE e.sender_nid = %s AND e.txn >= %s AND e.txn < %s AND e.origin_server_ts >= %s""",
-            (user_nid, f"{device} ", f"{device}!", since_ts),
+            WHERE e.sender_nid = %s AND e.txn >= %s AND e.txn < %s AND e.origin_server_ts >= %s
+            ORDER BY e.nid DESC LIMIT %s""",
+            (user_nid, f"{device} ", f"{device}!", since_ts, limit),
         )
+        return newest_first[::-1]
 
     def redact(self, txn: Transaction, target_nid: int, *, redaction_nid: int, raw: bytes) -> None:
         """Replace the target's JSON by what the redaction leaves of it."""

@@ -87,10 +87,11 @@ class Transactions:
         return sent
 
     def _note(self, user_id: UserId, device: str, key: TransactionKey, event_id: EventId) -> None:
-        """In what memory knows of the device by now: it may have been forgotten and read again meanwhile."""
+        """In what memory knows of the device by now: it may have been forgotten or read again meanwhile."""
         sent = self._devices.get((user_id, device))
         if sent is None:
-            sent = self._remember(user_id, device, OrderedDict())
+            self._doubts[user_id, device] += 1
+            return
         sent[key] = event_id
         if len(sent) > MOST_OF_A_DEVICE:
             sent.popitem(last=False)
