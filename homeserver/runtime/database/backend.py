@@ -37,8 +37,11 @@ class Connection(Protocol):
     def cursor(self) -> Cursor:
         """The one cursor of this connection."""
 
-    def begin(self) -> None:
-        """Open a transaction: for writing, or with a stable view for reading."""
+    def begin(self, *, is_tiny: bool = False) -> None:
+        """Open a transaction: for writing, or with a stable view for reading.
+
+        For a tiny read the view may be only as stable as each statement, if that saves a round trip.
+        """
 
     def commit(self) -> None:
         """Make it durable (a reader: let go of the view)."""

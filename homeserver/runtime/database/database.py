@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -118,17 +119,18 @@ class Database:
     async def look_up(
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """A tiny `read`: one or a few look-ups by index, well under 50 microseconds.
+        """A tiny `read`: one or a few look-ups by index, well under 50 microseconds, best one statement.
 
-        Where the trip to another thread would cost more than that (SQLite), it runs here and now.
+        Where the trip to another thread would cost more than that (SQLite), it runs here and now. On
+        PostgreSQL it takes one round trip a statement, and two statements may see different states.
         """
+        self._refuse_if_closed()
+        if self._threads is None:
+            return self._reader.read(work, args, kwargs, is_tiny=True)
         if self.prefers_direct_reads:
-            self._refuse_if_closed()
-            try:
+            with suppress(DatabaseUnavailable):
                 return self._reader.read_once(work, args, kwargs)
-            except DatabaseUnavailable:
-                pass  # a thread may wait until it passes
-        return await self.read(work, *args, **kwargs)
+        return await self._threads.run(self._reader.read, work, args, kwargs, is_tiny=True)
 
     @property
     def waiting_writes(self) -> int:

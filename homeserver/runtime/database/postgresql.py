@@ -103,15 +103,15 @@ class PostgresqlConnection:
 
     def __init__(self, raw: extensions.connection, *, writing: bool) -> None:
         self._raw = raw
-        self._begin = "BEGIN;" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+        self._begin = "BEGIN;" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ;"
         self.cursor = PostgresqlCursor(raw.cursor())
 
-    def begin(self) -> None:
-        self.cursor.ahead = self._begin
+    def begin(self, *, is_tiny: bool = False) -> None:
+        self.cursor.ahead = "" if is_tiny else self._begin
 
     def commit(self) -> None:
-        if self.cursor.ahead == self._begin:  # nothing was executed
-            self.cursor.ahead = ""
+        if self._raw.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE:
+            self.cursor.ahead = ""  # nothing was executed, or a tiny read
             return
         self.check()  # COMMIT after an error rolls back without saying so
         self.cursor.ahead += "COMMIT"
@@ -197,7 +197,9 @@ class PostgresqlBackend:
                 f"SET synchronous_commit = {self._synchronous_commit}; SET lock_timeout = '5s';"
                 "SET idle_in_transaction_session_timeout = '60s'; SET bytea_output = 'hex'"
             )
-            if writing and self._serving:
+            if not writing:
+                cursor.execute("SET default_transaction_read_only = on")
+            elif self._serving:
                 self._take_serving_lock(raw)
         return PostgresqlConnection(raw, writing=writing)
 

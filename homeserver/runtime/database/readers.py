@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from threading import local
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from homeserver.runtime.database.backend import Backend, Connection, Remedy
 from homeserver.runtime.database.transaction import Transaction
 
 T = TypeVar("T")
+Args: TypeAlias = tuple[Any, ...]
+Kwargs: TypeAlias = dict[str, Any]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
 
@@ -22,23 +24,23 @@ class Reader:
         self._mine = local()
         self._all: list[Connection] = []
 
-    def read_once(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def read_once(self, work: Callable[..., T], args: Args, kwargs: Kwargs) -> T:
         """The work's result over one stable view. Does not wait: for the reactor thread."""
         try:
-            return self._attempt(work, args, kwargs)
+            return self._attempt(work, args, kwargs, is_tiny=True)
         except Exception as error:
             trouble = self._backend.diagnose(error)
             if trouble is None:
                 raise
             raise trouble.answer from error
 
-    def read(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def read(self, work: Callable[..., T], args: Args, kwargs: Kwargs, *, is_tiny: bool = False) -> T:
         """The work's result over one stable view; troubles that pass are waited out."""
         deadline = time.monotonic() + self._patience
         pause = FIRST_PAUSE
         while True:
             try:
-                return self._attempt(work, args, kwargs)
+                return self._attempt(work, args, kwargs, is_tiny=is_tiny)
             except Exception as error:
                 trouble = self._backend.diagnose(error)
                 if trouble is None:
@@ -62,14 +64,14 @@ class Reader:
         self._all.clear()
         self._mine = local()
 
-    def _attempt(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def _attempt(self, work: Callable[..., T], args: Args, kwargs: Kwargs, *, is_tiny: bool) -> T:
         connection: Connection | None = getattr(self._mine, "connection", None)
         if connection is None:
             connection = self._mine.connection = self._backend.connect(writing=False)
             self._all.append(connection)
         txn = Transaction(self._backend.dialect, connection.cursor, is_writing=False)
         try:
-            connection.begin()
+            connection.begin(is_tiny=is_tiny)
             result = work(txn, *args, **kwargs)
             connection.commit()
         except BaseException:

@@ -84,7 +84,7 @@ class SqliteConnection:
         self._begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
         self.cursor = SqliteCursor(self._cursor)
 
-    def begin(self) -> None:
+    def begin(self, *, is_tiny: bool = False) -> None:
         if self._is_writing:
             self._check_file()
         self._cursor.execute(self._begin)
