@@ -39,7 +39,13 @@ SERVER_DISCOVERY = (
 )
 ACCOUNT = (
     Route("POST", f"{V3}/register", account.register, Auth.NONE, limited="registration_requests"),
-    Route("GET", f"{V3}/register/available", account.is_name_available, Auth.NONE, limited="registration_requests"),
+    Route(
+        "GET",
+        f"{V3}/register/available",
+        account.is_name_available,
+        Auth.NONE,
+        limited="registration_requests",
+    ),
     Route(
         "GET",
         f"{V1}/register/m.login.registration_token/validity",
@@ -47,7 +53,13 @@ ACCOUNT = (
         Auth.NONE,
         limited="registration_token_checks",
     ),
-    Route("POST", f"{V3}/account/password", account.change_password, Auth.OPTIONAL, limited="account_changes"),
+    Route(
+        "POST",
+        f"{V3}/account/password",
+        account.change_password,
+        Auth.OPTIONAL,
+        limited="account_changes",
+    ),
     Route("POST", f"{V3}/account/deactivate", account.deactivate, Auth.OPTIONAL, limited="account_changes"),
     Route("GET", f"{V3}/account/3pid", account.third_party_ids, Auth.USER),
     Route("GET", f"{V3}/account/whoami", account.whoami, Auth.USER, for_guests=True),
