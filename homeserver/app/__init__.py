@@ -131,7 +131,7 @@ class App:
         self.services.typing_notifications.stop_all()
         await self.services.presence.stop()
         await self._runtime.tasks.stop_all()
-        await self.services.accounts.last_seen.write()
+        await self.services.accounts.last_seen.write_or_log()
         await gather(self._runtime.blocking.stop(), self._runtime.hashing.stop())
         await self._runtime.database.stop()
 
