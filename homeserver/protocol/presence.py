@@ -64,13 +64,11 @@ def decide(signs: Signs, now: int) -> Visible:
 
 def next_change(signs: Signs, now: int) -> int | None:
     """The earliest time after `now` at which, without new signs, `decide` may say something else."""
-    times = [
-        signs.last_active + ACTIVE_MS,
-        signs.last_active + IDLE_AFTER_MS,
-        signs.last_active + GONE_AFTER_MS,
-        signs.online_sync_ended + GONE_AFTER_MS,
-        signs.unavailable_sync_ended + GONE_AFTER_MS,
-    ]
+    times = [signs.last_active + ACTIVE_MS, signs.last_active + IDLE_AFTER_MS]
+    if not signs.online_syncs:
+        times += [signs.last_active + GONE_AFTER_MS, signs.online_sync_ended + GONE_AFTER_MS]
+    if not signs.unavailable_syncs:
+        times.append(signs.unavailable_sync_ended + GONE_AFTER_MS)
     return min((time for time in times if time > now), default=None)
 
 

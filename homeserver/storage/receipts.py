@@ -66,23 +66,27 @@ class ReceiptStore:
         Private receipts are their owner's alone. The viewer's own receipts come whatever the limit.
         """
         viewer_nid = self._identifiers.user_nid(txn, viewer)
-        columns = "u.user_id, r.type, r.thread, r.event_id, r.event_nid, r.ts, r.position"
         others = txn.all(
             _receipt,
-            f"""
-            SELECT {columns} FROM receipts AS r JOIN user_ids AS u ON u.nid = r.user_nid
+            """
+            SELECT u.user_id, r.type, r.thread, r.event_id, r.event_nid, r.ts, r.position
+            FROM receipts AS r JOIN user_ids AS u ON u.nid = r.user_nid
             WHERE r.room_nid = %s AND r.position > %s AND r.type <> %s AND r.user_nid <> %s
             ORDER BY r.position DESC LIMIT %s""",
             (room_nid, position, PRIVATE, viewer_nid, limit),
         )
-        own = txn.all(
-            _receipt,
-            f"""
-            SELECT {columns} FROM receipts AS r JOIN user_ids AS u ON u.nid = r.user_nid
-            WHERE r.user_nid = %s AND r.room_nid = %s AND r.position > %s""",
-            (viewer_nid, room_nid, position),
-        )
-        return sorted(others + own, key=lambda receipt: -receipt.position)
+        # The position is compared here: it would lead the database to look through the whole room.
+        own = [
+            _receipt(viewer, *row)
+            for row in txn.rows(
+                """
+                SELECT type, thread, event_id, event_nid, ts, position
+                FROM receipts WHERE user_nid = %s AND room_nid = %s""",
+                (viewer_nid, room_nid),
+            )
+        ]
+        newer = [receipt for receipt in own if receipt.position > position]
+        return sorted(others + newer, key=lambda receipt: -receipt.position)
 
     def last_positions(self, txn: Transaction, room_nids: Sequence[int]) -> dict[int, int]:
         """When receipts of the rooms last changed; rooms without any are left out."""
