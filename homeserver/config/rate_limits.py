@@ -35,6 +35,8 @@ class RateLimits:
     invites: Limit | None = Limit(0.5, 20)
     invites_per_room: Limit | None = Limit(0.5, 20)
     invites_to_user: Limit | None = Limit(0.1, 10)
+    membership_changes: Limit | None = Limit(1, 30)
+    registration_requests: Limit | None = Limit(1, 20)
     registrations: Limit | None = Limit(0.1, 5)
     registration_token_checks: Limit | None = Limit(0.1, 5)
     logins: Limit | None = Limit(0.2, 10)

@@ -5,7 +5,6 @@ timer. `deadline` is a tick of the server, which looks at all connections every 
 """
 
 import logging
-from enum import Enum, auto
 from typing import Protocol
 
 import orjson
@@ -17,6 +16,7 @@ from homeserver.http.exchange import Exchange
 from homeserver.http.heads import CONTINUE, Heads
 from homeserver.http.incoming import Head, Incoming
 from homeserver.http.limits import Limits
+from homeserver.http.phases import Phase, Stopping, TooSlow
 from homeserver.http.proxies import TrustedProxies, plain_address
 from homeserver.http.reply import Answer, Reply, Stream
 from homeserver.http.request import Request
@@ -29,29 +29,6 @@ logger = logging.getLogger(__name__)
 
 SEND_AT_ONCE_BYTES = 128 * 1024
 PARSED_AHEAD = 8  # times `Limits.pipelined`: what one read may hold
-
-
-class Stopping(Unknown):
-    """The server ends before it could answer."""
-
-    status = 503
-    default = "The server is stopping: try again in a moment"
-
-
-class TooSlow(MatrixError):
-    status, default = 408, "The request took too long to arrive"
-
-
-class Phase(Enum):
-    """What the connection waits for, which says for how long."""
-
-    NEXT = auto()  # another request, or the first one
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()  # ours: no limit
-    SENDING = auto()  # the client to read
-    LINGERING = auto()  # a refused client to finish what it is sending
-    CLOSED = auto()  # what was written last to be on its way
 
 
 class Owner(Protocol):
@@ -416,11 +393,7 @@ class Connection:
         for exchange in (self._running, *self._queue):
             if exchange is not None:
                 exchange.hurry()
-        if (
-            self._running is None
-            and not self._queue
-            and self._reading is None
-            and self._phase is not Phase.CLOSED
-        ):
+        busy = self._running or self._queue or self._reading
+        if not busy and self._phase is not Phase.CLOSED:
             self._is_deaf = True
             self._lose()

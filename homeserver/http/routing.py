@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from twisted.internet.defer import CancelledError
 
-from homeserver.http import reply
+from homeserver.http import access_log, reply
 from homeserver.http.reply import Answer, Reply
 from homeserver.http.request import Request, percent_decoded
 from homeserver.protocol.errors import MatrixError, MethodNotAllowed, Unrecognized
@@ -242,10 +242,11 @@ class Router:
             raise
         except Exception:
             answer = _failed(request)
+        status = answer.status if isinstance(answer, Reply) else 200
+        seconds = perf_counter() - started
+        access_log.note(request, status, seconds)
         if self._observer is not None:
-            route = found.route if isinstance(found, Found) else None
-            status = answer.status if isinstance(answer, Reply) else 200
-            self._observer(request, route, status, perf_counter() - started)
+            self._observer(request, found.route if isinstance(found, Found) else None, status, seconds)
         return answer
 
     async def _run(self, request: Request, found: Found | MatrixError | None) -> Answer:

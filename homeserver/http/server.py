@@ -91,7 +91,7 @@ class HttpServer(Factory):
             path = address.removeprefix(UNIX_PREFIX)
             self._ports.append(reactor.listenUNIX(path, self, backlog))
             return 0
-        factory = self if tls is None else tls.around(self)
+        factory = self if tls is None else tls.around(self, reactor)
         listening = reactor.listenTCP(port, factory, backlog, address)
         self._ports.append(listening)
         return int(listening.getHost().port)

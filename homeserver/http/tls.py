@@ -7,7 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
+from zope.interface import implementer  # type: ignore[import-untyped]
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +18,7 @@ class UnusableCertificate(Exception):
     """The certificate or key file cannot be read, or they do not belong together."""
 
 
+@implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
     """Certificate and key of a listener. `certificate` holds the whole chain, the server's own first."""
 
@@ -33,16 +36,19 @@ class ServerTls:
         except UnusableCertificate:
             logger.exception("The TLS certificate stays as it was")
 
-    def around(self, factory: Factory) -> Factory:
+    def around(self, factory: Factory, reactor: Any) -> Factory:
         """The factory, spoken to through TLS."""
         from twisted.protocols.tls import TLSMemoryBIOFactory  # noqa: PLC0415 - see above
 
-        wrapped: Factory = TLSMemoryBIOFactory(self, False, factory)  # type: ignore[arg-type,assignment] # zope
+        wrap: Any = TLSMemoryBIOFactory  # typed by interfaces that mypy does not follow
+        wrapped: Factory = wrap(self, isClient=False, wrappedFactory=factory, clock=reactor)
         return wrapped
 
-    def getContext(self) -> Any:  # noqa: N802 - IOpenSSLContextFactory
-        """For Twisted: asked at each new connection."""
-        return self._context
+    def serverConnectionForTLS(self, protocol: object) -> Any:  # noqa: N802 - Twisted's spelling
+        """For Twisted: a connection begins."""
+        from OpenSSL.SSL import Connection  # noqa: PLC0415 - see above
+
+        return Connection(self._context, None)
 
     def _read(self) -> Any:
         from OpenSSL import SSL  # noqa: PLC0415 - see above

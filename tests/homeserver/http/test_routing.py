@@ -235,6 +235,18 @@ def test_every_answer_is_observed() -> None:
     assert seen == [(f"{V3}/pushrules/", 200), (None, 404)]
 
 
+def test_each_request_is_logged_for_those_who_want_it(caplog: pytest.LogCaptureFixture) -> None:
+    watched = router(route("GET", "/x", auth=Auth.USER))
+    dispatch(watched, "GET", "/x?access_token=secret")
+    assert caplog.records == []
+    with caplog.at_level(logging.INFO, "homeserver.http.access"):
+        dispatch(watched, "GET", "/x?access_token=secret", client_ip="192.0.2.1")
+    (line,) = caplog.messages
+    assert line.startswith("192.0.2.1 GET /x 200 ")
+    assert line.endswith(" @alice:example.org")
+    assert "secret" not in line
+
+
 def test_a_body_may_be_read_while_it_arrives() -> None:
     async def endpoint(services: object, request: Request) -> Answer:
         assert request.stream is not None

@@ -1,0 +1,54 @@
+"""Versions and the well-known documents."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from homeserver.api.client.routes import SERVER_DISCOVERY
+from homeserver.http.routing import Router
+from homeserver.services.discovery import Discovery
+from tests.support.http import Answer, dispatch
+
+SUPPORT: dict[str, Any] = {"contacts": [{"email_address": "a@example.org", "role": "m.role.admin"}]}
+
+
+def ask(path: str, public_url: str | None = "https://matrix.example.org/", support: Any = None) -> Answer:
+    services = SimpleNamespace(discovery=Discovery(public_url=public_url, support=support))
+    return dispatch(Router(services, SERVER_DISCOVERY, authenticate=lambda request, route: None), "GET", path)
+
+
+def test_the_versions_are_those_of_the_specification() -> None:
+    answer = ask("/_matrix/client/versions").json
+    assert {"v1.1", "v1.11"} <= set(answer["versions"])
+    assert answer["unstable_features"] == {}
+
+
+def test_clients_find_the_server() -> None:
+    assert ask("/.well-known/matrix/client").json == {
+        "m.homeserver": {"base_url": "https://matrix.example.org"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("public_url", "server"),
+    [
+        ("https://matrix.example.org", "matrix.example.org:443"),
+        ("https://matrix.example.org:8448/", "matrix.example.org:8448"),
+        ("http://localhost", "localhost:80"),
+        ("https://[2001:db8::1]", "[2001:db8::1]:443"),
+    ],
+)
+def test_servers_find_the_server(public_url: str, server: str) -> None:
+    assert ask("/.well-known/matrix/server", public_url).json == {"m.server": server}
+
+
+@pytest.mark.parametrize("path", ["/.well-known/matrix/client", "/.well-known/matrix/server"])
+def test_a_server_that_does_not_know_its_url_says_so(path: str) -> None:
+    answer = ask(path, public_url=None)
+    assert (answer.status, answer.errcode) == (404, "M_NOT_FOUND")
+
+
+def test_people_find_support_where_there_is_some() -> None:
+    assert ask("/.well-known/matrix/support", support=SUPPORT).json == SUPPORT
+    assert ask("/.well-known/matrix/support").errcode == "M_NOT_FOUND"
