@@ -9,7 +9,9 @@ from homeserver.runtime.database import Database, open_database
 from homeserver.runtime.migrations import DialectName
 from tests.support.clock import FakeClock
 from tests.support.database import Databases, storage_migrations
+from tests.support.people import Person
 from tests.support.running import result
+from tests.support.whole_server import WholeServer
 
 DIALECTS: tuple[DialectName, ...] = ("sqlite", "postgresql")
 
@@ -58,9 +60,45 @@ def sqlite_database(databases: Databases) -> Iterator[Database]:
 
 
 @pytest.fixture
+def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
+    """The whole server on SQLite, and time that stands still. `server.restart()` begins a new process."""
+    yield from _serve(databases.fresh("sqlite"), time, tmp_path)
+
+
+@pytest.fixture
+def each_server(
+    databases: Databases, dialect: DialectName, time: FakeClock, tmp_path: Path
+) -> Iterator[WholeServer]:
+    """As `server`, on each kind of database in turn: for tests of what is stored."""
+    yield from _serve(databases.fresh(dialect), time, tmp_path)
+
+
+@pytest.fixture
+def alice(server: WholeServer) -> Person:
+    return server.register("alice")
+
+
+@pytest.fixture
+def bob(server: WholeServer) -> Person:
+    return server.register("bob")
+
+
+@pytest.fixture
+def carol(server: WholeServer) -> Person:
+    return server.register("carol")
+
+
+@pytest.fixture
 def empty_database_url(databases: Databases, dialect: DialectName) -> str:
     """Where a database without any table may be opened, on each kind of database."""
     return databases.empty(dialect)
+
+
+def _serve(url: str, time: FakeClock, folder: Path) -> Iterator[WholeServer]:
+    server = WholeServer(url, time, folder=folder)
+    yield server
+    server.stop()
+    _remove(url)
 
 
 def _remove(url: str) -> None:

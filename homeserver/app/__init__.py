@@ -64,17 +64,22 @@ class Door:
 
 def build_door(config: Config, listener: Listener, services: Services, runtime: Runtime) -> Door:
     """A server for one listener, with the routes it is to have."""
-    counts = any("metrics" in each.apis for each in config.listeners)
-    router = Router(
-        services,
-        routes_of(config, listener, runtime.metrics),
-        authenticate=Access(services.accounts.sessions.find, services.accounts.last_seen.note),
-        limiter=RequestLimits(services.rate_limits),
-        observer=RequestMetrics(runtime.metrics) if counts else None,
-    )
+    router = build_router(config, listener, services, runtime.metrics)
     server = HttpServer(router, runtime.clock, trusted_proxies=listener.trusted_proxies)
     tls = None if listener.tls is None else ServerTls(listener.tls.certificate, listener.tls.key)
     return Door(listener, server, tls)
+
+
+def build_router(config: Config, listener: Listener, services: Services, metrics: Metrics) -> Router:
+    """From a listener's requests to answers."""
+    counts = any("metrics" in each.apis for each in config.listeners)
+    return Router(
+        services,
+        routes_of(config, listener, metrics),
+        authenticate=Access(services.accounts.sessions.find, services.accounts.last_seen.note),
+        limiter=RequestLimits(services.rate_limits),
+        observer=RequestMetrics(metrics) if counts else None,
+    )
 
 
 def routes_of(config: Config, listener: Listener, metrics: Metrics) -> list[Route]:
