@@ -9,7 +9,7 @@ from homeserver.storage.identifiers import Identifiers
 
 
 class RoomRow(NamedTuple):
-    """A room as its writer left it. `heads`: JSON list of event ids."""
+    """A room as its writer left it. `heads`: JSON list of event ids; `state_hash`: of the current state set."""
 
     nid: int
     room_id: RoomId
@@ -19,6 +19,7 @@ class RoomRow(NamedTuple):
     depth: int
     tip: int
     state_nid: int
+    state_hash: bytes
 
 
 class Member(NamedTuple):
@@ -68,8 +69,8 @@ class RoomStore:
         return txn.one(
             RoomRow,
             """
-            SELECT nid, room_id, version, is_public, heads, depth, tip, state_nid
-            FROM rooms WHERE room_id = %s""",
+            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid, s.hash
+            FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid WHERE r.room_id = %s""",
             (room_id,),
         )
 
@@ -77,8 +78,8 @@ class RoomStore:
         return txn.all(
             RoomRow,
             f"""
-            SELECT nid, room_id, version, is_public, heads, depth, tip, state_nid
-            FROM rooms WHERE room_id IN ({marks(room_ids)})""",
+            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid, s.hash
+            FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid WHERE r.room_id IN ({marks(room_ids)})""",
             room_ids,
         )
 

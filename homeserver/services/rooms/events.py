@@ -4,15 +4,19 @@ An event never changes but for a redaction, which drops it from here.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.cache import ByteCache
-from homeserver.runtime.database import Database
+from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.timeline_event import TimelineEvent, from_row
 from homeserver.storage.events import EventRow, EventStore
+
+MOST_STATE_RECALLED = 200
+"""Of a room's state so much is read ahead of need."""
 
 
 class Events:
@@ -76,6 +80,33 @@ class Events:
         """The room's newest events with `after` < position <= `upto`, newest first."""
         rows = await self._database.read(self._store.latest, room.nid, after=after, upto=upto, limit=limit)
         return [self.decode(row, room.room_id, room.version) for row in rows]
+
+    async def recall(self, rooms: Sequence[Room], count: int) -> None:
+        """Fill `recent` of rooms with their newest events, and read their state into the cache."""
+        tips = {room.room_id: room.tip for room in rooms}
+        wanted = [
+            (room, [standing.nid for standing in islice(room.state.values(), MOST_STATE_RECALLED)])
+            for room in rooms
+        ]
+        found = await self._database.read(self._read_rooms, wanted, count)
+        for (room, _), (newest, state) in zip(wanted, found, strict=True):
+            for row in state:
+                self.decode(row, room.room_id, room.version)
+            events = [self.decode(row, room.room_id, room.version) for row in newest]
+            if not room.recent and room.tip == tips[room.room_id] and not room.pending:
+                room.recent.extend(reversed(events))
+                room.recent_from = events[-1].nid - 1 if len(events) == count else 0
+
+    def _read_rooms(
+        self, txn: Transaction, wanted: Sequence[tuple[Room, Sequence[int]]], count: int
+    ) -> list[tuple[list[EventRow], list[EventRow]]]:
+        found = []
+        for room, nids in wanted:
+            newest = self._store.latest(txn, room.nid, after=0, upto=room.tip, limit=count)
+            have = {row.nid for row in newest}
+            missing = [nid for nid in nids if nid not in have and nid not in self._by_nid]
+            found.append((newest, self._store.by_nids(txn, missing)))
+        return found
 
     async def by_id(self, event_id: EventId) -> TimelineEvent | None:
         known = self.find_id(event_id)

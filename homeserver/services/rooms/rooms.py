@@ -11,7 +11,7 @@ from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.room_versions import room_version
 from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Database, Transaction
-from homeserver.services.rooms.room import Membership, Room, Standing, hash_replacing
+from homeserver.services.rooms.room import Membership, Room, Standing
 from homeserver.storage.room_state import RoomStateStore, StateEntry
 from homeserver.storage.rooms import Member, RoomRow, RoomStore
 
@@ -107,11 +107,11 @@ class Rooms:
         room.is_public = bool(row.is_public)
         room.heads = tuple(EventId(head) for head in orjson.loads(row.heads))
         room.depth, room.tip, room.state_nid = row.depth, row.tip, row.state_nid
+        room.state_hash = int.from_bytes(row.state_hash, "little")
         room.recent_from = row.tip
         for entry in loaded.state:
             standing = Standing(entry.nid, entry.event_id)
             room.state[entry.type, entry.state_key] = standing
-            room.state_hash = hash_replacing(room.state_hash, None, entry.event_id)
             if entry.raw is not None:
                 room.remember(Event.from_raw(version, entry.raw, entry.event_id))
         for member in loaded.members:

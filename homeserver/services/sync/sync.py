@@ -128,6 +128,7 @@ class Sync:
         rooms = {room_id: room for room_id in wanted if (room := sources.rooms.find(room_id)) is not None}
         if len(rooms) < len(wanted):
             rooms = await sources.rooms.load_many(wanted)
+        await self._sections.windows.warm(list(rooms.values()), query.timeline_limit)
         fresh = [room_id for room_id in rooms if places[room_id].since > query.since]
         receipts = await self._receipts(query, rooms, fresh)
         unread = await sources.unread.counts_in(query.user_id, list(rooms))

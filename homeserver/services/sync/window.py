@@ -14,11 +14,12 @@ from homeserver.protocol.filters import RoomEventFilter
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.stream_position import TopologicalPosition
 from homeserver.services.rooms.events import Events
-from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.room import RECENT, Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.services.sync.query import SyncQuery
 
+ROOMS_AT_ONCE = 50
 ROUNDS = 8
 """Reads made for a timeline whose filter lets little through, each twice as long."""
 
@@ -46,6 +47,12 @@ class Windows:
     def __init__(self, events: Events, visibility: Visibility) -> None:
         self._events = events
         self._visibility = visibility
+
+    async def warm(self, rooms: Sequence[Room], limit: int) -> None:
+        """Bring the newest events and the state of rooms long unused into memory, many in one read."""
+        cold = [room for room in rooms if not room.recent and room.recent_from]
+        for start in range(0, len(cold), ROOMS_AT_ONCE):
+            await self._events.recall(cold[start : start + ROOMS_AT_ONCE], min(limit + 1, RECENT))
 
     async def window(self, room: Room, query: SyncQuery, span: Span) -> Window:
         """The newest events of the span that the filter takes and the user may see."""
