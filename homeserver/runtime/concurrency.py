@@ -4,8 +4,7 @@ Everything above is `async def`. A coroutine is awaited, given to `Tasks.start`,
 callbacks meet coroutines (a protocol, a test), to `run`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -45,26 +44,33 @@ async def gather(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
 
     When one fails the others are cancelled and, once they have all stopped, its error is raised.
     """
+    if not coroutines:
+        return []
+    results: dict[int, T] = {}
+    failures: list[Failure] = []
+    all_stopped: Deferred[None] = Deferred(lambda _: cancel_all())
     running = [run(coroutine) for coroutine in coroutines]
-    first: list[Failure] = []
 
-    def failed(failure: Failure) -> None:
-        if not first:
-            first.append(failure)
-            for other in running:
-                other.cancel()
-
-    for deferred in running:
-        deferred.addErrback(failed)
-    try:
-        results = [await deferred for deferred in running]
-    except CancelledError:
+    def cancel_all() -> None:
         for deferred in running:
             deferred.cancel()
-        raise
-    if first:
-        first[0].raiseException()
-    return results
+
+    def stopped(outcome: T | Failure, index: int) -> None:
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+            if len(failures) == 1:
+                cancel_all()
+        else:
+            results[index] = outcome
+        if len(results) + len(failures) == len(running) and not all_stopped.called:
+            all_stopped.callback(None)
+
+    for index, deferred in enumerate(running):
+        deferred.addBoth(stopped, index)
+    await all_stopped
+    if failures:
+        failures[0].raiseException()
+    return [results[index] for index in range(len(running))]
 
 
 async def timeout(clock: Clock, seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -162,13 +168,9 @@ class Limit:
         self._free = places
         self._waiting: dict[Deferred[None], None] = {}
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        await self.enter()
-        try:
-            yield
-        finally:
-            self.leave()
+    def place(self) -> "_Place":
+        """A place for the length of an `async with` block."""
+        return _Place(self)
 
     async def enter(self) -> None:
         """Wait for a place; pair with `leave`."""
@@ -191,8 +193,21 @@ class Limit:
 
     @property
     def idle(self) -> bool:
-        """Nobody waits (for a Limit of one: and a place is free)."""
-        return self._free > 0 and not self._waiting
+        """Is a place free?"""
+        return self._free > 0
+
+
+class _Place:
+    __slots__ = ("_limit",)
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+
+    async def __aenter__(self) -> None:
+        await self._limit.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._limit.leave()
 
 
 class KeyedLock:
@@ -201,19 +216,30 @@ class KeyedLock:
     def __init__(self) -> None:
         self._limits: dict[Hashable, Limit] = {}
 
-    @asynccontextmanager
-    async def hold(self, key: Hashable) -> AsyncIterator[None]:
-        limit = self._limits.get(key)
-        if limit is None:
-            limit = self._limits[key] = Limit(1)
-        await limit.enter()
-        try:
-            yield
-        finally:
-            limit.leave()
-            if limit.idle:
-                self._limits.pop(key, None)
+    def hold(self, key: Hashable) -> "_Hold":
+        """The key, for the length of an `async with` block."""
+        return _Hold(self._limits, key)
 
     def __len__(self) -> int:
         """How many keys are held."""
         return len(self._limits)
+
+
+class _Hold:
+    __slots__ = ("_key", "_limits")
+
+    def __init__(self, limits: dict[Hashable, Limit], key: Hashable) -> None:
+        self._limits = limits
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        limit = self._limits.get(self._key)
+        if limit is None:
+            limit = self._limits[self._key] = Limit(1)
+        await limit.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        limit = self._limits[self._key]
+        limit.leave()
+        if limit.idle:
+            del self._limits[self._key]
