@@ -1,6 +1,7 @@
 """The language of tests about rooms: people who do things on a server, and what they get to see.
 
-What a person does must succeed, unless the test says how it is refused: `bob.join(room, refused="M_FORBIDDEN")`.
+What a person does must succeed, unless the test says how it is refused:
+`bob.join(room, refused="M_FORBIDDEN")`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -151,7 +151,7 @@ class WholeServer:
     ) -> Pending:
         """Into the router; it may wait. POST and PUT without a body send {}."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        whole = path if path.startswith("/_") or path.startswith("/.") else V3 + path
+        whole = path if path.startswith(("/_", "/.")) else V3 + path
         if body is None and method in ("POST", "PUT"):
             body = {}
         return start(self.router, method, with_query(whole, query or {}), headers, body, client_ip=ip)

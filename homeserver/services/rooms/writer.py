@@ -8,7 +8,7 @@ same room failed, it is refused, the room is loaded afresh and the event is buil
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -102,6 +102,7 @@ class RoomWriter:
         self._server_name = ground.server_name
         self._key = ground.key
         self._followers: list[Follower] = []
+        self._last_creation_ms = 0
 
     def follow(self, follower: Follower) -> None:
         self._followers.append(follower)
@@ -127,7 +128,8 @@ class RoomWriter:
         `room_id` is None where the create event's hash is the room id. Raises what `also` raises.
         """
         room = Room(room_id or RoomId(""), version, 0)
-        batch, advance = self._build_all(room, proposals)
+        create = replace(proposals[0], origin_server_ts=self._time_of_creation())
+        batch, advance = self._build_all(room, [create, *proposals[1:]])
         try:
             room.nid = await self._database.write(self._store_new, room, batch, advance, also)
         except BaseException:
@@ -136,6 +138,14 @@ class RoomWriter:
         self._rooms.add(room)
         await self._kept(room, batch)
         return room
+
+    def _time_of_creation(self) -> int:
+        """Now, or the first later millisecond in which no room was made here.
+
+        Two create events of one sender that are alike to the millisecond have one hash: they would be one room.
+        """
+        self._last_creation_ms = max(self._last_creation_ms + 1, self._clock.now_ms())
+        return self._last_creation_ms
 
     async def _append(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
         missing = room.missing(self._keys_needed(room, proposals))
