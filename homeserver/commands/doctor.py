@@ -8,6 +8,7 @@ import ctypes
 import json
 import shutil
 import socket
+import sqlite3
 import ssl
 import stat
 import sys
@@ -15,17 +16,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
 import click
 
 from homeserver.commands.options import config_option, read_config
 from homeserver.config import Config
-from homeserver.runtime.database import DatabaseUnavailable, Transaction, open_database
+from homeserver.runtime.migrations import read_migrations
+from homeserver.storage import MIGRATIONS
 
 Verdict = Literal["ok", "warn", "fail", "skip"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
@@ -74,6 +77,21 @@ def print_finding(finding: Finding) -> None:
         click.echo(f"{'':18}{finding.advice}")
 
 
+def check_running(config: Config) -> Iterator[Finding]:
+    """Does it answer where it is to listen? The other checks need no running server."""
+    listener = next((each for each in config.listeners if "client" in each.apis), None)
+    if listener is None:
+        yield Finding("server", "warn", "no listener serves clients", "Add `client` to the apis of one.")
+        return
+    url = listener.urls()[0]
+    try:
+        fetch(f"{url}/_matrix/client/versions", any_certificate=True)
+    except (OSError, ValueError) as error:
+        yield Finding("server", "warn", f"does not answer at {url}: {reason(error)}", "postroom serve")
+    else:
+        yield Finding("server", "ok", f"answers at {url}")
+
+
 def check_name(config: Config) -> Iterator[Finding]:
     """Other servers and clients find us by this name, unless a well-known file sends them elsewhere."""
     host = config.server_host
@@ -97,7 +115,7 @@ def resolve(host: str) -> list[str]:
 
 
 def check_well_known(config: Config) -> Iterator[Finding]:
-    """https://SERVER_NAME/.well-known/matrix/client sends clients to public_url; /server sends other servers."""
+    """`client` sends clients to public_url, `server` sends other servers."""
     if config.is_local:
         yield Finding("well-known", "skip", "not asked for by anyone on this machine")
         return
@@ -117,6 +135,14 @@ def check_well_known(config: Config) -> Iterator[Finding]:
             yield Finding("well-known", "warn", f"{url} {problem}", advice)
         else:
             yield Finding("well-known", "ok", url)
+
+
+def well_known_advice(config: Config) -> str:
+    if config.public_url is None:
+        return (
+            "Set public_url: then Postroom answers this path, and the web server of that name can pass it on."
+        )
+    return "Let the web server of that name pass /.well-known/matrix/ on to Postroom, which answers it."
 
 
 def wrong_client_file(config: Config, content: object) -> str:
@@ -210,20 +236,65 @@ def kernel_clock_is_synchronised() -> bool:
 
 
 def check_database(config: Config) -> Iterator[Finding]:
-    url = config.database.url
+    """Can it be reached and written to, and is it of this version?"""
     file = config.sqlite_file
     if file is not None and not file.exists():
         yield Finding(
             "database", "warn", f"{file} does not exist yet", "The server makes it at its first start."
         )
         return
+    shown, newest = without_password(config.database), read_migrations(MIGRATIONS)[-1].number
     try:
-        version = schema_version(url)
-    except (DatabaseUnavailable, OSError, ValueError) as error:
-        yield Finding("database", "fail", str(error), "Is the server of the database up, and the URL right?")
+        version = newest_in_sqlite(file) if file is not None else newest_in_postgresql(config.database)
+    except Exception as error:  # of whichever driver
+        yield Finding(
+            "database", "fail", f"{shown}: {reason(error)}", "Is it there, and is nothing holding it?"
+        )
         return
-    size = f", {megabytes(file.stat().st_size)}" if file is not None else ""
-    yield Finding("database", "ok", f"{without_password(url)}, schema {version}{size}")
+    if version is None:
+        yield Finding(
+            "database", "warn", f"{shown} is empty", "The server makes its tables at its first start."
+        )
+    elif version > newest:
+        advice = "Install that version again: there is no way back."
+        yield Finding("database", "fail", f"{shown} was written by a newer version of Postroom", advice)
+    else:
+        upgrade = "" if version == newest else f", will be brought to {newest} at the next start"
+        yield Finding("database", "ok", f"{shown}, schema {version}{upgrade}")
+
+
+def newest_in_sqlite(file: Path) -> int | None:
+    with closing(
+        sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=TIMEOUT_SECONDS)
+    ) as database:
+        database.execute("BEGIN IMMEDIATE")  # fails where nobody can write
+        return newest_migration(lambda sql: database.execute(sql).fetchone())
+
+
+def newest_in_postgresql(url: str) -> int | None:
+    import psycopg2  # noqa: PLC0415 - only those who use it need it
+
+    with (
+        closing(psycopg2.connect(url, connect_timeout=TIMEOUT_SECONDS)) as database,
+        database.cursor() as cursor,
+    ):
+
+        def row(sql: str) -> tuple[Any, ...] | None:
+            cursor.execute(sql)
+            return cursor.fetchone()
+
+        return newest_migration(row)
+
+
+def newest_migration(row: Callable[[str], tuple[Any, ...] | None]) -> int | None:
+    """None: the database has no tables of ours yet."""
+    try:
+        found = row("SELECT MAX(number) FROM applied_migrations")
+    except Exception as error:  # of whichever driver
+        if "applied_migrations" in str(error):
+            return None
+        raise
+    return None if found is None or found[0] is None else int(found[0])
 
 
 def without_password(url: str) -> str:
@@ -261,10 +332,11 @@ def megabytes(size: int) -> str:
     return f"{size / (1 << 20):,.0f} MiB"
 
 
-def fetch(url: str) -> Fetched:
-    """GET; raises OSError for a network, TLS or HTTP failure."""
+def fetch(url: str, *, any_certificate: bool = False) -> Fetched:
+    """GET; raises OSError for a network, TLS or HTTP failure. `any_certificate`: for our own at 127.0.0.1."""
     request = urllib.request.Request(url, headers={"User-Agent": "postroom-doctor"})  # noqa: S310 built above
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 http or https only
+    context = ssl._create_unverified_context() if any_certificate else None  # noqa: S323
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:  # noqa: S310 as above
         date = answer.headers["Date"]
         return Fetched(
             answer.read(MAX_ANSWER_BYTES), parsedate_to_datetime(date).timestamp() if date else None
@@ -273,5 +345,10 @@ def fetch(url: str) -> Fetched:
 
 def reason(error: Exception) -> str:
     """What a person wants to read of an exception: URLError wraps the reason, OSError adds a number."""
-    inner = error.reason if isinstance(error, urllib.error.URLError) else error
-    return getattr(inner, "strerror", None) or str(inner)
+    inner = error.reason if type(error) is urllib.error.URLError else error
+    return str(getattr(inner, "strerror", None) or inner).strip().partition("\n")[0]
+
+
+CHECKS = (
+    check_running, check_name, check_well_known, check_tls, check_clock, check_database, check_disk
+)  # fmt: skip
