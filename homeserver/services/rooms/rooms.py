@@ -37,12 +37,13 @@ class Rooms:
         stores: tuple[RoomStore, RoomStateStore],
         server_name: ServerName,
         *,
-        most_members: int = 2_000_000,
+        most_members: int = 400_000,
     ) -> None:
         self._database = database
         self._rooms, self._state = stores
         self._server_name = server_name
         self._most_members = most_members
+        self._weights: dict[RoomId, int] = {}
         self._weight = 0
         self._loaded: OrderedDict[RoomId, Room] = OrderedDict()
         self._loading: KeyedLock = KeyedLock()
@@ -79,7 +80,8 @@ class Rooms:
     def add(self, room: Room) -> Room:
         """Take in a room that was built or created."""
         self._loaded[room.room_id] = room
-        self._weight += 100 + len(room.members)
+        self._weights[room.room_id] = weight = 100 + len(room.members)
+        self._weight += weight
         while self._weight > self._most_members and len(self._loaded) > 1:
             _, oldest = next(iter(self._loaded.items()))
             if oldest.pending or oldest is room:
@@ -92,7 +94,7 @@ class Rooms:
         """Forget a room, which the next who needs it loads afresh."""
         if self._loaded.get(room.room_id) is room:
             del self._loaded[room.room_id]
-            self._weight -= 100 + len(room.members)
+            self._weight -= self._weights.pop(room.room_id)
 
     def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[LoadedRoom]:
         return [

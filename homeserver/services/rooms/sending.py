@@ -27,12 +27,12 @@ from homeserver.protocol.ids import (
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.relations import relation_of
 from homeserver.protocol.requester import Requester
-from homeserver.services.rooms.access import joined_room
+from homeserver.services.rooms.access import NotInRoom, joined_room
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
 from homeserver.services.rooms.writer import Proposal, RoomWriter
 
@@ -119,6 +119,10 @@ class RoomSending:
             raise BadJson("content.membership is one of join, invite, leave, ban, knock")
         if membership == "invite":
             await self._membership.check_invitable(user_id, UserId(target))
+        try:
+            await self._rooms.load(room_id)
+        except RoomNotFound:
+            raise NotInRoom(f"{user_id} is not in {room_id}") from None
         proposal = Proposal(event_types.MEMBER, user_id, dict(content), state_key=target)
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from homeserver.protocol import event_types
+from homeserver.protocol.history_visibility import Standing, may_see_event, visibility_of
 from homeserver.protocol.ids import UserId
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
@@ -89,34 +90,15 @@ class Visibility:
 
 
 def may_see(past: Past, event: TimelineEvent, user_id: UserId) -> bool:
-    """The specification's rules, for one event."""
-    index = _before(past.visibility, event.nid)
-    visibility = past.visibility[index][1] if index >= 0 else "shared"
-    if event.type == event_types.HISTORY_VISIBILITY and event.state_key == "":
-        # a change of visibility is seen under the laxer of what was and what is
-        after = value_at(past.visibility, event.nid, "shared")
-        visibility = max(visibility, after, key=_LAXITY.__getitem__)
-    before = value_at(past.membership, event.nid - 1, "leave")
-    after = value_at(past.membership, event.nid, "leave")
-    if event.type == event_types.MEMBER and event.state_key == user_id and after != "leave":
-        return True
-    memberships = {before, after}
-    if (
-        event.type == event_types.MEMBER
-        and event.state_key == user_id
-        and before in ("join", "invite", "knock")
-    ):
-        return True  # one's own leaving, or being made to
-    if visibility == "world_readable" or "join" in memberships:
-        return True
-    if visibility == "shared":
-        return any(nid > event.nid and membership == "join" for nid, membership in past.membership)
-    if visibility == "invited":
-        return "invite" in memberships
-    return False
-
-
-_LAXITY = {"joined": 0, "invited": 1, "shared": 2, "world_readable": 3}
+    """The specification's rules, for one event: the standing before it is that after the one before."""
+    before = Standing(
+        visibility_of({"history_visibility": value_at(past.visibility, event.nid - 1, "shared")}),
+        value_at(past.membership, event.nid - 1, "leave"),
+    )
+    joined_later = any(nid > event.nid and membership == "join" for nid, membership in past.membership)
+    return may_see_event(
+        event.type, event.state_key, event.content, user_id=user_id, before=before, joined_later=joined_later
+    )
 
 
 def value_at(steps: Steps, nid: int, default: str) -> str:
@@ -125,12 +107,6 @@ def value_at(steps: Steps, nid: int, default: str) -> str:
     return steps[index][1] if index >= 0 else default
 
 
-def _before(steps: Steps, nid: int) -> int:
-    return bisect_right(steps, nid - 1, key=lambda step: step[0]) - 1
-
-
 def _content(raw: bytes, name: str, default: str) -> str:
     value = orjson.loads(raw)["content"].get(name)
-    if name == "history_visibility" and value not in _LAXITY:
-        return default
     return value if isinstance(value, str) else default
