@@ -87,7 +87,7 @@ class Databases:
         return self.server().create_database(name)
 
     def server(self) -> Server:
-        """The session's PostgreSQL. Where there is none the test is skipped, or fails if peers are required."""
+        """The session's PostgreSQL; without one the test is skipped, or fails if peers are required."""
         if self._server is None and self._why_no_server is None:
             try:
                 self._server = Server()

@@ -98,7 +98,16 @@ class Server:
             connection.close()
 
     def _initialise(self) -> None:
-        command = [self._programs / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N"]
+        command = [
+            str(self._programs / "initdb"),
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-N",
+        ]
         done = subprocess.run(
             [*command, "--encoding=UTF8", "--locale=C", "--no-instructions"],
             user=self._user,
@@ -123,12 +132,12 @@ class Server:
             "autovacuum": "off",
             "log_min_messages": "fatal",
         }
-        command: list[object] = [self._programs / "postgres", "-D", self._data]
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
         for key, value in settings.items():
             command += ["-c", f"{key}={value}"]
         log = (self._directory / "log").open("ab")
         process = subprocess.Popen(
-            [str(part) for part in command],
+            command,
             user=self._user,
             cwd=self._directory,
             stdout=log,
@@ -154,18 +163,14 @@ class Server:
 
     def _readable(self, programs: Path) -> Path:
         """Where the server's user may run them: a wheel under /root it cannot even see, so it is copied."""
-        check = (
-            subprocess.run(
-                [programs / "initdb", "--version"], user=self._user, cwd=self._directory, capture_output=True
-            )
-            if _may_enter(programs, self._user)
-            else None
-        )
-        if check is not None and check.returncode == 0:
+        if self._user is None or all(part.stat().st_mode & 0o001 for part in (programs, *programs.parents)):
             return programs
         copied = self._directory / "programs"
-        shutil.copytree(programs.parent, copied, symlinks=True)
-        return copied / "bin"
+        shutil.copytree(programs.parent, copied / "pgserver" / "pginstall", symlinks=True)
+        libraries = programs.parents[2] / "pgserver.libs"  # where the wheel's programs look for them
+        if libraries.is_dir():
+            shutil.copytree(libraries, copied / "pgserver.libs")
+        return copied / "pgserver" / "pginstall" / "bin"
 
 
 def _unprivileged_user() -> int | None:
@@ -177,9 +182,3 @@ def _unprivileged_user() -> int | None:
         except KeyError:
             continue
     return 65_534
-
-
-def _may_enter(path: Path, user: int | None) -> bool:
-    if user is None:
-        return True
-    return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
