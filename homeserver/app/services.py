@@ -166,7 +166,15 @@ def connect(services: Services) -> None:
                     services.presence.note_join(member.user_id, room.room_id)
 
     rooms.writer.follow(follow)
-    services.accounts.deactivation.also(rooms.leave_all)
+    accounts = services.accounts
+    accounts.sessions.also_clean(services.pushers.remove_of_devices)
+    for leave in (
+        rooms.leave_all,
+        services.account_data.depart,
+        services.push_rules.depart,
+        services.presence.depart,
+    ):
+        accounts.deactivation.also(leave)
 
 
 def account_settings(config: Config) -> AccountSettings:

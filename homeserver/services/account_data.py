@@ -60,6 +60,10 @@ class AccountData:
         for user_id, content in await self._database.read(self._store.of_type, IGNORED_USERS):
             self._note_ignored(user_id, _ignored_users(content))
 
+    async def depart(self, user_id: UserId, erase: bool) -> None:
+        """The account was closed: nobody will ever read what it kept."""
+        await self._database.write(self._remove_all, user_id)
+
     def render(self, type_: str, render: Render) -> None:
         """Global account data of this type is what `render(user_id)` says, for every user."""
         self._rendered[type_] = render
@@ -190,6 +194,10 @@ class AccountData:
             raise TooLarge(f"The tags of a room are at most {MAX_CONTENT_BYTES} bytes in all")
         self.write(txn, position, user_id, entry=(room_id, TAGS, content))
         return True
+
+    def _remove_all(self, txn: Transaction, user_id: UserId) -> None:
+        self._store.remove_all(txn, user_id)
+        txn.after_commit(self._note_ignored, user_id, _NOBODY)
 
     def _remember(self, user_id: UserId, entry: AccountDataEntry) -> None:
         self._recent.add(user_id, entry.position, entry)

@@ -1,15 +1,14 @@
 """Who is online, and telling those who share a room with them.
 
 Everything is in memory. There are no timers for users: one sweep every few seconds looks only at those for
-whom something is due. Changes gather for half a second and then become one position, noted in the logs of the
-rooms concerned, so that a sync looks at its own rooms and a user without company wakes nobody.
+whom something is due, and `presence_news` tells the rooms concerned.
 https://spec.matrix.org/latest/client-server-api/#presence
 """
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+import logging
+from collections.abc import Sequence
 
-from homeserver.protocol.errors import Forbidden
+from homeserver.protocol.errors import Forbidden, MatrixError
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.presence import (
@@ -25,40 +24,24 @@ from homeserver.protocol.presence import (
 from homeserver.runtime.clock import Clock, DelayedCall
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
-from homeserver.services.recent_changes import RecentChanges
-from homeserver.services.streams import Change, Streams
+from homeserver.runtime.timing_wheel import TimingWheel
+from homeserver.services.presence_news import PresenceNews, SharedRooms
+from homeserver.services.streams import Streams
 from homeserver.storage.presence import LastPresence, PresenceStore
+
+logger = logging.getLogger(__name__)
 
 SWEEP_S = 5
 SAVE_EVERY_S = 60
-FLUSH_EVERY_S = 0.5
-LONGEST_FLUSH_S = 10.0
-WAKES_PER_S = 2_000
-"""So many syncs may be woken for presence each second; beyond that, changes gather for longer."""
-MOST_IN_FLUSH = 500
 MOST_IN_SAVE = 1_000
 
 
-class SharedRooms(Protocol):
-    """What presence asks of rooms."""
-
-    def joined_now(self, user_id: UserId) -> Collection[RoomId]:
-        """The rooms a user is in, from memory; nothing if they are not in memory."""
-
-    async def joined(self, user_id: UserId) -> Collection[RoomId]:
-        """The same, read if need be."""
-
-    def local_members(self, room_id: RoomId) -> Collection[UserId]:
-        """The joined members with an account here, from memory; nothing if the room is not in memory."""
-
-
 class _Person:
-    __slots__ = ("due", "is_known", "shown", "signs")
+    __slots__ = ("is_known", "shown", "signs")
 
     def __init__(self) -> None:
         self.signs = Signs()
         self.shown: Visible = OFFLINE
-        self.due = 0  # the sweep that will look at them; 0: none
         self.is_known = False  # what the database says has been taken in
 
 
@@ -81,20 +64,15 @@ class Presence:
     ) -> None:
         self._database = database
         self._store = store
-        self._streams = streams
         self._clock = clock
         self._tasks = tasks
         self._rooms = rooms
         self.enabled = enabled
         self._people: dict[UserId, _Person] = {}
-        self._recent: RecentChanges[RoomId, UserId] = RecentChanges(lambda: streams.position, per_key=512)
-        self._sweeps: dict[int, list[UserId]] = {}
-        self._timer: DelayedCall | None = None
-        self._changed: dict[UserId, set[RoomId] | None] = {}  # to be told in these rooms; None: in all
-        self._is_flushing = False
-        self._flush_at = 0
+        self._news = PresenceNews(streams, clock, tasks, rooms, self._recall)
+        self._wheel: TimingWheel[UserId] = TimingWheel(clock, self._look_again, step_s=SWEEP_S)
         self._unsaved: dict[UserId, None] = {}
-        self._save_at = 0
+        self._save_timer: DelayedCall | None = None
 
     async def start(self) -> None:
         """Who was online when the server went down has a moment to come back before they are offline."""
@@ -111,11 +89,14 @@ class Presence:
 
     async def stop(self) -> None:
         """Save what is not saved yet."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-        while self._unsaved:
-            await self._save()
+        self._wheel.stop()
+        try:
+            while self._unsaved:
+                await self._save()
+        except MatrixError as error:
+            logger.warning("Presence could not be saved: %s", error.message)
+        finally:
+            self._stop_saving()
 
     # What users do
 
@@ -178,10 +159,16 @@ class Presence:
         """The user joined the room: its members may see their presence now."""
         person = self._people.get(user_id)
         if person is not None and person.shown.state is not PresenceState.OFFLINE:
-            rooms = self._changed.setdefault(user_id, set())
-            if rooms is not None:
-                rooms.add(room_id)
-            self._flush_soon()
+            self._news.tell(user_id, room_id)
+
+    async def depart(self, user_id: UserId, erase: bool) -> None:
+        """The account was closed: its user is offline for ever."""
+        person = self._people.get(user_id)
+        if person is not None:
+            person.signs = Signs()
+            self._look(user_id, person)
+            self._unsaved.pop(user_id, None)
+        await self._database.write(self._store.remove, user_id)
 
     # What others see
 
@@ -200,14 +187,12 @@ class Presence:
 
     def last_position(self, room_id: RoomId) -> int:
         """Nobody in the room changed after this position. Memory only."""
-        return self._recent.last_position(room_id)
+        return self._news.last_position(room_id)
 
     def changed_in_room(self, room_id: RoomId, since: int) -> list[UserId]:
         """Who changed after `since`, the newest last; everyone visible when memory does not reach back."""
-        changed = self._recent.since(room_id, since)
-        if changed is None:
-            return self.visible_in(room_id)
-        return list(dict.fromkeys(reversed(changed)))[::-1] if len(changed) > 1 else changed
+        changed = self._news.since(room_id, since)
+        return self.visible_in(room_id) if changed is None else changed
 
     def visible_in(self, room_id: RoomId) -> list[UserId]:
         """The members of the room who are not offline."""
@@ -260,91 +245,20 @@ class Presence:
         shown = decide(person.signs, now)
         if shown != person.shown:
             person.shown = shown
-            self._unsaved[user_id] = None
-            self._changed[user_id] = None
-            self._flush_soon()
+            self._save_soon(user_id)
+            self._news.tell(user_id)
         self._schedule(user_id, person, now)
 
+    def _look_again(self, user_id: UserId) -> None:
+        person = self._people.get(user_id)
+        if person is not None:
+            self._look(user_id, person)
+
     def _schedule(self, user_id: UserId, person: _Person, now: int) -> None:
-        """Put the user down for the sweep after the next thing that is due."""
+        """Look again after the next thing that is due."""
         due_ms = next_change(person.signs, now)
-        if due_ms is None:
-            return
-        due = due_ms // (SWEEP_S * 1000) + 1
-        if person.due and person.due <= due:
-            return
-        person.due = due
-        self._sweeps.setdefault(due, []).append(user_id)
-        if self._timer is None:
-            self._timer = self._clock.call_later(SWEEP_S, self._sweep)
-
-    def _sweep(self) -> None:
-        self._timer = None
-        now = self._now()
-        for due in sorted(due for due in self._sweeps if due * SWEEP_S * 1000 <= now):
-            for user_id in self._sweeps.pop(due):
-                person = self._people.get(user_id)
-                if person is not None and person.due == due:
-                    person.due = 0
-                    self._look(user_id, person)
-        if self._unsaved and now >= self._save_at:
-            self._save_at = now + SAVE_EVERY_S * 1000
-            self._tasks.start("save presence", self._save())
-        if (self._sweeps or self._unsaved) and self._timer is None:
-            self._timer = self._clock.call_later(SWEEP_S, self._sweep)
-
-    def _flush_soon(self) -> None:
-        if self._is_flushing:
-            return
-        self._is_flushing = True
-        wait_ms = self._flush_at - self._now()
-        if wait_ms > 0:
-            self._clock.call_later(wait_ms / 1000, self._start_flush)
-        else:
-            self._start_flush()
-
-    def _start_flush(self) -> None:
-        self._tasks.start("tell presence", self._flush())
-
-    async def _flush(self) -> None:
-        """Tell the changes that have gathered, as one position."""
-        users = list(self._changed)[:MOST_IN_FLUSH]
-        changed = {user_id: self._changed.pop(user_id) for user_id in users}
-        woken = 0
-        try:
-            await self._recall(users)
-            told = [(user_id, await self._concerned(user_id, rooms)) for user_id, rooms in changed.items()]
-            woken = self._announce(told)
-        except BaseException:
-            self._changed = {**changed, **self._changed}
-            raise
-        finally:
-            pause = min(LONGEST_FLUSH_S, max(FLUSH_EVERY_S, woken / WAKES_PER_S))
-            self._flush_at = self._now() + int(pause * 1000)
-            self._is_flushing = False
-            if self._changed:
-                self._flush_soon()
-
-    async def _concerned(self, user_id: UserId, only: set[RoomId] | None) -> Collection[RoomId]:
-        if only is not None:
-            return only
-        return self._rooms.joined_now(user_id) or await self._rooms.joined(user_id)
-
-    def _announce(self, told: Sequence[tuple[UserId, Collection[RoomId]]]) -> int:
-        """Note the changes in the rooms' logs; how many syncs may wake."""
-        company = {room_id: 0 for _, rooms in told for room_id in rooms}
-        for room_id in company:
-            company[room_id] = len(self._rooms.local_members(room_id))
-        concerned = tuple(room_id for room_id, members in company.items() if members > 1)
-        if not concerned:
-            return 0
-        position = self._streams.draw()
-        for user_id, rooms in told:
-            for room_id in rooms:
-                if company[room_id] > 1:
-                    self._recent.add(room_id, position, user_id)
-        self._streams.complete(position, Change("presence", rooms=concerned))
-        return sum(company.values())
+        if due_ms is not None:
+            self._wheel.put(user_id, due_ms / 1000)
 
     async def _recall(self, users: Sequence[UserId]) -> None:
         """Take in what the database knows of people seen for the first time."""
@@ -366,20 +280,40 @@ class Presence:
         if signs.last_active == LONG_AGO:
             signs.last_active = self._now() - max(0, self._clock.now_ms() - last.last_active_ts)
 
+    def _save_soon(self, user_id: UserId) -> None:
+        self._unsaved[user_id] = None
+        if self._save_timer is None:
+            self._save_timer = self._clock.call_later(SAVE_EVERY_S, self._start_save)
+
+    def _stop_saving(self) -> None:
+        if self._save_timer is not None:
+            self._save_timer.cancel()
+            self._save_timer = None
+
+    def _start_save(self) -> None:
+        self._save_timer = None
+        self._tasks.start("save presence", self._save())
+
     async def _save(self) -> None:
         """Save some of those who changed, and forget those who have gone."""
-        users = [user_id for user_id in list(self._unsaved)[:MOST_IN_SAVE] if user_id in self._people]
-        for user_id in list(self._unsaved)[:MOST_IN_SAVE]:
-            del self._unsaved[user_id]
+        users = list(self._unsaved)[:MOST_IN_SAVE]
         await self._recall(users)
-        await self._database.write(
-            self._store.put, [self._last_presence(user_id, self._people[user_id]) for user_id in users]
-        )
+        saved = [self._last_presence(user_id, self._people[user_id]) for user_id in users]
+        for user_id in users:
+            del self._unsaved[user_id]
+        try:
+            await self._database.write(self._store.put, saved)
+        except BaseException:
+            for user_id in users:
+                self._save_soon(user_id)
+            raise
         now = self._now()
         for user_id in users:
             person = self._people.get(user_id)
             if person is not None and is_away(person.signs, now) and user_id not in self._unsaved:
                 del self._people[user_id]
+        for user_id in list(self._unsaved)[:1]:
+            self._save_soon(user_id)
 
     def _last_presence(self, user_id: UserId, person: _Person) -> LastPresence:
         signs = person.signs

@@ -65,6 +65,11 @@ class AccountDataStore:
             (type_,),
         )
 
+    def remove_all(self, txn: Transaction, user_id: UserId) -> None:
+        """Forget everything of the user, here and in what goes with it: filters."""
+        txn.execute("DELETE FROM account_data WHERE user_id = %s", (user_id,))
+        txn.execute("DELETE FROM filters WHERE user_id = %s", (user_id,))
+
     def count(self, txn: Transaction, user_id: UserId) -> int:
         """How many types, over all rooms, the user keeps."""
         count: int = txn.value("SELECT COUNT(*) FROM account_data WHERE user_id = %s", (user_id,))

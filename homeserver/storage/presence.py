@@ -29,6 +29,9 @@ class PresenceStore:
             people,
         )
 
+    def remove(self, txn: Transaction, user_id: UserId) -> None:
+        txn.execute("DELETE FROM presence WHERE user_id = %s", (user_id,))
+
     def of_users(self, txn: Transaction, user_ids: Sequence[UserId]) -> list[LastPresence]:
         """Those of the users about whom anything is known. At most 30,000 at a time."""
         if not user_ids:

@@ -3,13 +3,14 @@
 https://spec.matrix.org/latest/client-server-api/#post_matrixclientv3pushersset
 """
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 import orjson
 
 from homeserver.protocol.errors import InvalidParam, LimitExceeded, MissingParam
-from homeserver.protocol.ids import UserId
+from homeserver.protocol.ids import DeviceId, UserId
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.requester import Requester
 from homeserver.runtime.clock import Clock
@@ -50,6 +51,11 @@ class Pushers:
         if len(row.pusher) > MAX_PUSHER_BYTES:
             raise InvalidParam(f"A pusher is at most {MAX_PUSHER_BYTES} bytes of JSON")
         await self._database.write(self._put, requester, row, append=pusher.get("append") is True)
+
+    def remove_of_devices(self, txn: Transaction, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """The devices have logged out: nobody is pushed to there any more. A DeviceCleaner."""
+        for device_id in device_ids:
+            self._store.remove_of_device(txn, user_id, device_id)
 
     async def of_user(self, user_id: UserId) -> list[JsonObject]:
         """The user's pushers as clients see them."""

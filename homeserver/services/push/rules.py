@@ -60,6 +60,10 @@ class PushRules:
             edit,
         )
 
+    async def depart(self, user_id: UserId, erase: bool) -> None:
+        """The account was closed."""
+        await self._database.write(self._remove, user_id)
+
     def stored(self, user_id: UserId) -> bytes | None:
         """The user's differences as bytes, equal for equal ones; None: no differences."""
         return self._stored.get(user_id)
@@ -102,6 +106,10 @@ class PushRules:
         txn.after_commit(self._note, user_id, after)
         self._account_data.write(txn, position, user_id, entry=(None, PUSH_RULES, b""))
         return True
+
+    def _remove(self, txn: Transaction, user_id: UserId) -> None:
+        self._store.remove(txn, user_id)
+        txn.after_commit(self._note, user_id, None)
 
     def _rendered(self, user_id: UserId) -> bytes:
         return orjson.dumps({"global": to_json(self.rules_of(user_id), user_id)})

@@ -5,7 +5,8 @@ import pytest
 from homeserver.protocol.errors import Forbidden
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.presence import PresenceState
-from homeserver.services.presence import FLUSH_EVERY_S, Presence
+from homeserver.services.presence import Presence
+from homeserver.services.presence_news import FLUSH_EVERY_S
 from homeserver.services.streams import Change
 from tests.support.personal import ALICE, BOB, CAROL, House
 from tests.support.running import result
@@ -187,7 +188,7 @@ def test_users_without_company_draw_no_positions_and_leave_no_timers(small_house
     before, timers = house.streams.position, house.time.timers
     for user in users:
         house.presence.begin_sync(user)
-    assert house.time.timers <= timers + 2
+    assert house.time.timers <= timers + 3
     house.time.advance(1_000)
     assert house.streams.position == before
     assert house.time.timers == timers
@@ -220,7 +221,7 @@ def test_joining_shows_ones_presence_to_the_room(small_house: House) -> None:
 
 
 def test_big_rooms_are_told_less_often(small_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("homeserver.services.presence.WAKES_PER_S", 1)
+    monkeypatch.setattr("homeserver.services.presence_news.WAKES_PER_S", 1)
     house = small_house
     room = house.create_room(ALICE, BOB, CAROL)
     house.presence.begin_sync(ALICE)
