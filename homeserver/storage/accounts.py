@@ -74,7 +74,7 @@ class AccountStore:
         row = txn.row(
             "SELECT password_hash, deactivated_ms FROM users WHERE user_id = %s", (account.user_id,)
         )
-        return row == (account.password_hash, None)
+        return row is not None and tuple(row) == (account.password_hash, None)
 
     def change_password(self, txn: Transaction, user_id: UserId, password_hash: str) -> None:
         """Keep a new hash. A deactivated account keeps none."""

@@ -1,6 +1,6 @@
 """What a work sees of the database: SQL in, rows out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import starmap
 from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -33,7 +33,7 @@ class Cursor(Protocol):
         """The rows that are left."""
 
 
-def marks(values: Sequence[object] | frozenset[Any] | set[Any]) -> str:
+def marks(values: Sized) -> str:
     """One mark for each value: `f"... WHERE room_id IN ({marks(rooms)})", tuple(rooms)`.
 
     `values` must not be empty (`IN ()` is no SQL) and not exceed 30,000, SQLite's limit for parameters.
