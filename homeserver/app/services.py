@@ -164,6 +164,8 @@ def connect(services: Services) -> None:
                 services.unread.note_membership(room.room_id, member.user_id)
                 if member.membership == "join":
                     services.presence.note_join(member.user_id, room.room_id)
+                else:
+                    services.typing_notifications.stop(room.room_id, member.user_id)
 
     rooms.writer.follow(follow)
     accounts = services.accounts

@@ -11,6 +11,9 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Transaction, marks
 from homeserver.storage.identifiers import Identifiers
 
+MOST_LOOKED_AT = 2_000
+"""Of each room so many events are looked at for one page of notifications."""
+
 
 class NotifyOrHighlight(Protocol):
     """What an event does to one user."""
@@ -161,9 +164,11 @@ class PushActionStore:
         return txn.all(
             _notification,
             f"""
-            SELECT e.nid, e.room_nid, e.thread_root, e.notify > 1 FROM events AS e
-            WHERE e.room_nid = %s AND e.nid > %s AND e.nid < %s AND e.notify > 0 AND e.sender_nid <> %s
-                {"AND e.notify > 1" if only_highlights else ""}
+            SELECT e.nid, e.room_nid, e.thread_root, e.notify > 1 FROM (
+                SELECT nid, room_nid, thread_root, notify, sender_nid FROM events
+                WHERE room_nid = %s AND nid > %s AND nid < %s AND notify > 0
+                ORDER BY nid DESC LIMIT {MOST_LOOKED_AT}) AS e
+            WHERE e.sender_nid <> %s {"AND e.notify > 1" if only_highlights else ""}
                 AND NOT EXISTS (
                     SELECT 1 FROM push_actions AS p
                     WHERE p.user_nid = %s AND p.room_nid = e.room_nid AND p.event_nid = e.nid)

@@ -34,7 +34,8 @@ async def get(services: HasPresence, request: Request, user_id: UserId) -> JsonO
 async def put(services: HasPresence, request: Request, user_id: UserId) -> JsonObject:
     request.require_self(user_id)
     body = request.json(SetPresence)
-    if body.status_msg is not None and len(body.status_msg.encode()) > MAX_STATUS_BYTES:
-        raise InvalidParam(f"status_msg is at most {MAX_STATUS_BYTES} bytes long")
-    await services.presence.update(user_id, PresenceState(body.presence), body.status_msg)
+    status_msg = body.status_msg
+    if status_msg is not None and (len(status_msg.encode()) > MAX_STATUS_BYTES or "\0" in status_msg):
+        raise InvalidParam(f"status_msg is at most {MAX_STATUS_BYTES} bytes long and has no NUL")
+    await services.presence.update(user_id, PresenceState(body.presence), status_msg)
     return {}

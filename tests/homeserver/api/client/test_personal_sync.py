@@ -217,3 +217,11 @@ def test_a_closed_account_leaves_nothing_of_its_own(server: WholeServer, alice: 
     bob.ask("POST", "/account/deactivate", {"auth": proof, "erase": True})
     assert services.account_data.ignored_by(alice.user_id) == set()  # type: ignore[arg-type]
     assert services.push_rules.rules_of(bob.user_id).is_untouched  # type: ignore[arg-type]
+
+
+def test_who_is_put_out_of_the_room_types_no_more(alice: Person, bob: Person) -> None:
+    room = alice.create_room([bob])
+    bob.start_typing(room)
+    assert alice.sync().typing(room) == {bob.user_id}
+    alice.kick(room, bob)
+    assert alice.sync().ephemeral(room, "m.typing") == {"user_ids": []}
