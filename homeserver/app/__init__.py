@@ -31,7 +31,7 @@ from homeserver.services import Services
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 3
+GRACE_SECONDS = 2
 """For requests under way when the server stops."""
 
 

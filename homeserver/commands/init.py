@@ -8,26 +8,26 @@ from typing import get_args
 import click
 
 from homeserver.commands.options import config_option
-from homeserver.config import load
+from homeserver.config import parse
 from homeserver.config.accounts import RegistrationMode
 from homeserver.config.signing_key import make_signing_key
-from homeserver.protocol.ids import is_server_name
+from homeserver.runtime.settings import SettingsError
 
 CONFIG = """\
 # The configuration of one Postroom server. homeserver.yaml.sample explains every key there is.
 # `postroom check-config` finds mistakes; restart the server after a change.
 
 # The part of every user ID after the colon. It can never be changed.
-server_name: {server_name}
+server_name: "{server_name}"
 
 # Where clients reach the server, when that is not https://{server_name}.
 # public_url: https://matrix.{server_name}
 
 # The address and port to listen on; `listeners` is the long form, with TLS.
-listen: {listen}
+listen: "{listen}"
 
 # The database, the signing key and uploaded files live here. Relative paths start from this file's folder.
-data_dir: {data_dir}
+data_dir: "{data_dir}"
 
 registration:
   # closed: `postroom add-user` makes accounts. token: whoever has a token registers. open: anybody does.
@@ -58,11 +58,12 @@ def init(
     if server_name is None:
         click.echo("Users will be @name:SERVER_NAME. The server name can never be changed.")
         server_name = click.prompt("Server name", default="localhost")
-    if not is_server_name(server_name):
-        sys.exit(f"{server_name!r} is no server name: give a domain such as example.org, without https://.")
     text = CONFIG.format(server_name=server_name, listen=listen, data_dir=data_dir, registration=registration)
+    try:
+        config = parse(text, config_path)
+    except SettingsError as mistakes:
+        sys.exit("\n".join(f"{problem.key}: {problem.message}" for problem in mistakes.problems))
     write_new(config_path, text)
-    config = load(config_path)
     if not config.signing_key.exists():
         make_signing_key(config.signing_key)
     say_what_is_next(config_path, config.signing_key, is_local=config.is_local)

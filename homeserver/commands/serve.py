@@ -5,10 +5,12 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 
 from homeserver import __version__
 from homeserver.app import App, CannotServe, build
@@ -44,6 +46,8 @@ def serve(config_path: Path) -> None:
 def begin_logging(config: Config) -> None:
     settings = config.logging
     try:
+        if settings.file is not None:
+            settings.file.parent.mkdir(parents=True, exist_ok=True)
         open_log(
             settings.file, level=settings.level, levels=settings.levels, as_json=settings.format == "json"
         )
@@ -57,6 +61,7 @@ def run_until_stopped(app: App, reactor: Reactor, message: str) -> int:
     failures: list[str] = []
 
     async def start() -> None:
+        obey_signals(app, reactor)
         try:
             await app.start()
         except CannotServe as error:
@@ -68,7 +73,8 @@ def run_until_stopped(app: App, reactor: Reactor, message: str) -> int:
             settle_memory()
             click.echo(message)
             return
-        reactor.stop()
+        with suppress(ReactorNotRunning):
+            reactor.stop()
 
     def stop() -> "Deferred[None]":
         if not failures:
@@ -78,11 +84,25 @@ def run_until_stopped(app: App, reactor: Reactor, message: str) -> int:
 
     reactor.callWhenRunning(lambda: run(start()))
     reactor.addSystemEventTrigger("before", "shutdown", stop)
-    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload_certificates))
     reactor.run()
     for failure in failures:
         click.echo(f"Cannot start: {failure}", err=True)
     return 1 if failures else 0
+
+
+def obey_signals(app: App, reactor: Reactor) -> None:
+    """SIGINT and SIGTERM stop the server, however often they come; SIGHUP has it read certificates anew.
+
+    Twisted's own choice is to leave SIGINT ignored where a shell began a background job so.
+    """
+
+    def stop() -> None:
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reactor.callFromThread(stop))
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(app.reload_certificates))
 
 
 def end_at_the_latest() -> None:

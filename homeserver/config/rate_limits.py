@@ -14,11 +14,9 @@ class Limit:
 
     def __post_init__(self) -> None:
         if self.per_second <= 0:
-            raise BadSetting(
-                "per_second", "must be more than 0; `off` instead of the section lifts the limit"
-            )
+            raise BadSetting("per_second", "must be more than 0; `off` instead of the section lifts it")
         if self.burst < 1:
-            raise BadSetting("burst", "must be at least 1; `off` instead of the section lifts the limit")
+            raise BadSetting("burst", "must be at least 1; `off` instead of the section lifts it")
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,6 @@ class RateLimits:
     room_creations: Limit | None = Limit(0.1, 10)
     joins: Limit | None = Limit(0.5, 20)
     invites: Limit | None = Limit(0.5, 20)
-    invites_per_room: Limit | None = Limit(0.5, 20)
-    invites_to_user: Limit | None = Limit(0.1, 10)
     membership_changes: Limit | None = Limit(1, 30)
     registration_requests: Limit | None = Limit(1, 20)
     registrations: Limit | None = Limit(0.1, 5)
@@ -48,11 +44,8 @@ class RateLimits:
     typing_notifications: Limit | None = Limit(2, 30)
     receipts: Limit | None = Limit(5, 100)
     push_rules: Limit | None = Limit(5, 100)
-    key_requests: Limit | None = Limit(5, 100)
     uploads: Limit | None = Limit(2, 20)
     downloads: Limit | None = Limit(20, 200)
-    searches: Limit | None = Limit(1, 20)
-    reports: Limit | None = Limit(0.1, 5)
 
     def by_name(self) -> dict[str, Limit | None]:
         """Every limit; none of them is on unless `enabled`."""

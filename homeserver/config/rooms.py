@@ -1,4 +1,4 @@
-"""Defaults and limits of rooms."""
+"""Defaults of rooms."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,3 @@ from homeserver.runtime.settings import setting
 @dataclass(frozen=True)
 class Rooms:
     default_version: str = setting(DEFAULT_VERSION, check=checks.room_version)
-    aliases_per_room: int = setting(1_000, check=checks.at_least(1))
-    invites_per_creation: int = setting(100, check=checks.at_least(0))
-    anyone_may_list: bool = True

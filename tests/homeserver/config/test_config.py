@@ -118,6 +118,9 @@ def test_all_rate_limits_may_be_off() -> None:
     assert set(limits.values()) == {None}
 
 
+CHOICES = "must be one of client, federation, health, metrics, not clients; did you mean 'client'?"
+
+
 def test_all_mistakes_are_told_at_once_with_line_key_and_advice() -> None:
     text = """\
 server_name: https://example.org
@@ -142,10 +145,10 @@ media:
         (4, "database", "must begin with sqlite:/// or postgresql://"),
         (6, "listeners[0].port", "80000 is not a port: it must be between 1 and 65535"),
         (7, "listeners[0].addresses", "'example.org' is not an IP address such as 127.0.0.1 or ::1"),
-        (9, "listeners[1].apis[0]", "must be one of client, federation, health, metrics, not clients; did you mean 'client'?"),
+        (9, "listeners[1].apis[0]", CHOICES),
         (10, "listeners[1].trusted_proxies", "'10.0.0.0/99' is not an address or network such as 10.0.0.0/8"),
         (12, "rate_limits.message", "unknown key; did you mean 'messages'?"),
-        (13, "rate_limits.joins.per_second", "must be more than 0; `off` instead of the section lifts the limit"),
+        (13, "rate_limits.joins.per_second", "must be more than 0; `off` instead of the section lifts it"),
         (15, "media.max_upload_mib", "must be a whole number, not lots"),
     ]  # fmt: skip
 

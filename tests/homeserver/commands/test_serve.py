@@ -1,0 +1,119 @@
+"""`postroom serve` says where it is, stops when asked, and says why it cannot start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import ROOT, ServerProcess
+
+STOP_SECONDS = 5
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server of this test's own, not yet started."""
+    process = ServerProcess(tmp_path / "own")
+    yield process
+    process.end()
+
+
+def serve(config: Path) -> "subprocess.CompletedProcess[str]":
+    """A start that is expected to fail."""
+    command = [sys.executable, "-m", "homeserver", "serve", "--config", str(config)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT)
+
+
+def test_it_says_where_it_listens_how_to_add_a_user_and_where_its_files_are(own: ServerProcess) -> None:
+    own.start()
+    own.stop()
+    said = own.log.read_text()
+    assert f"listens at    {own.url}" in said
+    assert "add-user NAME --config homeserver.yaml" in said or "add-user NAME" in said
+    assert str(own.folder / "data") in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_cleanly(own: ServerProcess, number: signal.Signals) -> None:
+    own.start()
+    asked = time.monotonic()
+    os.kill(own.pid, number)
+    assert own.stop(within=STOP_SECONDS) == 0
+    assert time.monotonic() - asked < STOP_SECONDS
+    assert not own.tracebacks()
+
+
+def test_an_impatient_operator_changes_nothing(own: ServerProcess) -> None:
+    own.start()
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        os.kill(own.pid, number)
+    assert own.stop(within=STOP_SECONDS) == 0
+    assert not own.tracebacks()
+
+
+def test_a_hangup_is_no_reason_to_stop(own: ServerProcess) -> None:
+    own.start()
+    os.kill(own.pid, signal.SIGHUP)
+    time.sleep(0.2)
+    assert own.is_running
+
+
+def test_it_makes_what_is_missing_and_says_so(own: ServerProcess) -> None:
+    own.start()
+    key = own.folder / "data" / "signing.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert "made a new one" in own.log.read_text()
+    own.stop()
+    before = key.read_bytes()
+    own.start()
+    assert key.read_bytes() == before
+
+
+def test_a_taken_port(own: ServerProcess, server: ServerProcess) -> None:
+    own.config.write_text(f"server_name: a.org\nlisten: 127.0.0.1:{server.port}\ndata_dir: {own.folder}\n")
+    done = serve(own.config)
+    assert done.returncode == 1
+    assert f"Cannot start: Cannot listen on 127.0.0.1:{server.port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_servers_cannot_share_a_database(own: ServerProcess, server: ServerProcess) -> None:
+    shared = f"data_dir: {server.folder}/data\ndatabase: sqlite:///homeserver.db\n"
+    own.config.write_text(f"server_name: a.org\nlisten: 127.0.0.1:{own.port}\n{shared}")
+    done = serve(own.config)
+    assert done.returncode == 1
+    assert "already serves the database" in done.stderr
+
+
+UNUSABLE = {
+    "no key": ("", "signing.key", "nonsense", "A line of a key file is"),
+    "no certificate": (
+        "listeners: [{port: 1, tls: {certificate: a.pem, key: a.pem}}]\n", "a.pem", "x", "a.pem"
+    ),
+    "a log file that is a folder": ("logging: {file: /}\n", "unused", "", "the log file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "file", "content", "says"), UNUSABLE.values(), ids=UNUSABLE)
+def test_unusable_files_are_named(own: ServerProcess, text: str, file: str, content: str, says: str) -> None:
+    own.config.write_text(f"server_name: a.org\ndata_dir: .\n{text}")
+    (own.folder / file).write_text(content)
+    done = serve(own.config)
+    assert done.returncode == 1
+    assert "Cannot start" in done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_logs_can_be_json_in_a_file(own: ServerProcess) -> None:
+    own.config.write_text(own.config.read_text() + "logging: {format: json, file: postroom.log}\n")
+    own.start()
+    own.stop()
+    lines = (own.folder / "data" / "postroom.log").read_text().splitlines()
+    assert '"level":"warning"' in lines[0]
+    assert '"logger":"homeserver.app"' in lines[0]
