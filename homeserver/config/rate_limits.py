@@ -43,6 +43,7 @@ class RateLimits:
     presence: Limit | None = Limit(1, 10)
     typing_notifications: Limit | None = Limit(2, 30)
     receipts: Limit | None = Limit(5, 100)
+    thread_lists: Limit | None = Limit(5, 50)
     push_rules: Limit | None = Limit(5, 100)
     uploads: Limit | None = Limit(2, 20)
     downloads: Limit | None = Limit(20, 200)

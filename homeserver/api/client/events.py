@@ -3,7 +3,7 @@
 https://spec.matrix.org/latest/client-server-api/#events
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,8 +19,10 @@ from homeserver.protocol.stream_position import PagePosition, parse_page_token, 
 from homeserver.runtime.clock import Clock
 from homeserver.services.rooms import RoomServices
 from homeserver.services.rooms.history import PageQuery
+from homeserver.services.rooms.relations import Bundles
 from homeserver.services.rooms.timeline_event import TimelineEvent
 
+NO_BUNDLES: Bundles = {}
 DEFAULT_LIMIT = 10
 MOST_PER_PAGE = 1_000
 MEMBERSHIPS = ("join", "invite", "knock", "leave", "ban")
@@ -50,10 +52,11 @@ async def put_state(
     services: HasRooms, request: Request, room_id: RoomId, event_type: str, state_key: str
 ) -> JsonObject:
     content = request.json_object()
-    user_id = request.requester.user_id
-    return {
-        "event_id": await services.rooms.sending.set_state(user_id, room_id, event_type, state_key, content)
-    }
+    requester = request.requester
+    event_id = await services.rooms.sending.set_state(
+        requester.user_id, room_id, event_type, state_key, content, is_guest=requester.is_guest
+    )
+    return {"event_id": event_id}
 
 
 async def redact(
@@ -101,14 +104,15 @@ async def joined_members(services: HasRooms, request: Request, room_id: RoomId) 
 
 async def messages(services: HasRooms, request: Request, room_id: RoomId) -> RawJson:
     query = PageQuery(
-        start=_page_token(request, "from"),
-        stop=_page_token(request, "to"),
+        start=page_token(request, "from"),
+        stop=page_token(request, "to"),
         backwards=request.query_choice("dir", ("b", "f")) == "b",
-        limit=_limit(request),
+        limit=page_limit(request),
         filter=_filter(request),
     )
     page = await services.rooms.history.page(request.requester.user_id, room_id, query)
-    pieces = [b'{"chunk":', *_array(services, page.events, request), b',"start":', _text(page.start)]
+    chunk = await bundled_json(services, page.events, request, room_id)
+    pieces = [b'{"chunk":', *chunk, b',"start":', _text(page.start)]
     if page.end is not None:
         pieces += [b',"end":', _text(page.end)]
     if page.state:
@@ -119,12 +123,14 @@ async def messages(services: HasRooms, request: Request, room_id: RoomId) -> Raw
 
 async def context(services: HasRooms, request: Request, room_id: RoomId, event_id: EventId) -> RawJson:
     found = await services.rooms.history.context(
-        request.requester.user_id, room_id, event_id, limit=_limit(request), filter_=_filter(request)
+        request.requester.user_id, room_id, event_id, limit=page_limit(request), filter_=_filter(request)
     )
+    shown = [found.event, *found.before, *found.after]
+    bundles = await services.rooms.relations.bundles(request.requester, room_id, shown)
     return RawJson([
-        b'{"event":', _json(services, found.event, request),
-        b',"events_before":', *_array(services, found.before, request),
-        b',"events_after":', *_array(services, found.after, request),
+        b'{"event":', _json(services, found.event, request, bundles.get(event_id, b"")),
+        b',"events_before":', *_array(services, found.before, request, bundles),
+        b',"events_after":', *_array(services, found.after, request, bundles),
         b',"start":', _text(found.start), b',"end":', _text(found.end),
         b',"state":', *_array(services, found.state, request), b"}",
     ])  # fmt: skip
@@ -132,7 +138,8 @@ async def context(services: HasRooms, request: Request, room_id: RoomId, event_i
 
 async def event(services: HasRooms, request: Request, room_id: RoomId, event_id: EventId) -> RawJson:
     found = await services.rooms.history.event(request.requester.user_id, room_id, event_id)
-    return RawJson(_json(services, found, request))
+    bundles = await services.rooms.relations.bundles(request.requester, room_id, [found])
+    return RawJson(_json(services, found, request, bundles.get(event_id, b"")))
 
 
 async def timestamp_to_event(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
@@ -146,19 +153,33 @@ async def timestamp_to_event(services: HasRooms, request: Request, room_id: Room
     return {"event_id": found.event_id, "origin_server_ts": found.ts}
 
 
-def _json(services: HasRooms, event: TimelineEvent, request: Request) -> bytes:
+async def bundled_json(
+    services: HasRooms, events: Sequence[TimelineEvent], request: Request, room_id: RoomId
+) -> list[bytes]:
+    """A JSON array of the events, each with what is aggregated of its children, in pieces."""
+    bundles = await services.rooms.relations.bundles(request.requester, room_id, events)
+    return _array(services, events, request, bundles)
+
+
+def _json(services: HasRooms, event: TimelineEvent, request: Request, bundle: bytes = b"") -> bytes:
     requester = request.requester
-    return event.client_json(
-        services.clock.now_ms(), event.unsigned_for(requester.user_id, requester.device_id)
-    )
+    own = event.unsigned_for(requester.user_id, requester.device_id)
+    return event.client_json(services.clock.now_ms(), own + bundle)
 
 
-def _array(services: HasRooms, events: Iterable[TimelineEvent], request: Request) -> list[bytes]:
+def _array(
+    services: HasRooms, events: Iterable[TimelineEvent], request: Request, bundles: Bundles = NO_BUNDLES
+) -> list[bytes]:
     """A JSON array of the events, in pieces."""
     now_ms = services.clock.now_ms()
     user_id, device_id = request.requester.user_id, request.requester.device_id
     joined = b",".join(
-        [event.client_json(now_ms, event.unsigned_for(user_id, device_id)) for event in events]
+        [
+            event.client_json(
+                now_ms, event.unsigned_for(user_id, device_id) + bundles.get(event.event_id, b"")
+            )
+            for event in events
+        ]
     )
     return [b"[", joined, b"]"]
 
@@ -167,11 +188,12 @@ def _text(value: object) -> bytes:
     return orjson.dumps(str(value))
 
 
-def _limit(request: Request) -> int:
+def page_limit(request: Request) -> int:
+    """How many events the client wants at most."""
     return request.query_int("limit", DEFAULT_LIMIT, minimum=0, maximum=MOST_PER_PAGE)
 
 
-def _page_token(request: Request, name: Literal["from", "to"]) -> PagePosition | None:
+def page_token(request: Request, name: Literal["from", "to"]) -> PagePosition | None:
     text = request.query_one(name)
     return None if not text else parse_page_token(text)
 

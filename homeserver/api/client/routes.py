@@ -18,6 +18,7 @@ from homeserver.api.client import (
     profiles,
     push,
     receipts,
+    relations,
     rooms,
     server_administration,
     sync,
@@ -120,6 +121,26 @@ ROOM_EVENTS = (
         for_suspended=False,
     ),
     Route("PUT", f"{V3}/rooms/{{roomId}}/redact/{{eventId}}/{{txnId}}", events.redact, Auth.USER),
+)
+_CHILDREN = f"{V1}/rooms/{{roomId}}/relations/{{eventId}}"
+RELATIONS = (
+    Route("GET", _CHILDREN, relations.children, Auth.USER, for_guests=True),
+    Route("GET", f"{_CHILDREN}/{{relType}}", relations.children_related_by, Auth.USER, for_guests=True),
+    Route(
+        "GET",
+        f"{_CHILDREN}/{{relType}}/{{eventType}}",
+        relations.children_of_type,
+        Auth.USER,
+        for_guests=True,
+    ),
+    Route(
+        "GET",
+        f"{V1}/rooms/{{roomId}}/threads",
+        relations.threads,
+        Auth.USER,
+        limited="thread_lists",
+        for_guests=True,
+    ),
 )
 ROOMS = (
     Route("POST", f"{V3}/createRoom", rooms.create, Auth.USER, limited="room_creations", for_suspended=False),
@@ -360,6 +381,7 @@ ROUTES: tuple[Route, ...] = (
     *FILTERS,
     *SYNC,
     *ROOM_EVENTS,
+    *RELATIONS,
     *ROOMS,
     *MEMBERSHIP,
     *DIRECTORY,

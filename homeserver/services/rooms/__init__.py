@@ -16,6 +16,7 @@ from homeserver.services.rooms.facts import RoomFacts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
+from homeserver.services.rooms.relations import RoomRelations
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.state import RoomState
@@ -41,6 +42,7 @@ class RoomServices:
     sending: RoomSending
     state: RoomState
     history: RoomHistory
+    relations: RoomRelations
     aliases: RoomAliases
     directory: RoomDirectory
 
@@ -69,8 +71,9 @@ def room_services(ground: RoomGround) -> RoomServices:
     creation = RoomCreation(ground, writer, membership, shown.profile_of)
     transactions = Transactions(database, stores.events, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
-    visibility = Visibility(database, stores.events)
+    visibility = Visibility(database, stores.events, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
+    history = RoomHistory(ground, rooms, events, visibility, state)
     return RoomServices(
         rooms=rooms,
         events=events,
@@ -83,7 +86,8 @@ def room_services(ground: RoomGround) -> RoomServices:
         creation=creation,
         sending=sending,
         state=state,
-        history=RoomHistory(ground, rooms, events, visibility, state),
+        history=history,
+        relations=RoomRelations(ground, rooms, events, visibility, history),
         aliases=RoomAliases(ground, rooms, sending),
         directory=RoomDirectory(database, stores.rooms, rooms),
     )

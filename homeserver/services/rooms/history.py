@@ -74,7 +74,7 @@ class RoomHistory:
 
     async def page(self, user_id: UserId, room_id: RoomId, query: PageQuery) -> Page:
         """Raises NotInRoom."""
-        room = await self._room(user_id, room_id)
+        room = await self.room(user_id, room_id)
         place, stop = await self._bounds(room, query)
         start = TopologicalPosition(*place)
         found: list[TimelineEvent] = []
@@ -101,7 +101,7 @@ class RoomHistory:
 
     async def event(self, user_id: UserId, room_id: RoomId, event_id: EventId) -> TimelineEvent:
         """Raises NotFound, also for an event the user may not see."""
-        room = await self._room(user_id, room_id)
+        room = await self.room(user_id, room_id)
         event = await self._events.by_id(event_id)
         if event is None or event.room_id != room_id or event.status != 0:
             raise NotFound(f"{event_id} is not an event of this room that you can see")
@@ -131,7 +131,7 @@ class RoomHistory:
 
     async def nearest(self, user_id: UserId, room_id: RoomId, ts: int, *, forwards: bool) -> TimelineEvent:
         """The event nearest in time at or after (before) `ts` (ms). Raises NotFound."""
-        room = await self._room(user_id, room_id)
+        room = await self.room(user_id, room_id)
         found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
         event = await self._events.by_id(found[0]) if found else None
         if event is None or not await self._visibility.visible(room, user_id, [event]):
@@ -175,9 +175,10 @@ class RoomHistory:
         stop = query.stop
         if stop is None and not query.backwards:
             stop = newest
-        return await self._place(room, start), None if stop is None else await self._place(room, stop)
+        return await self.place(room, start), None if stop is None else await self.place(room, stop)
 
-    async def _place(self, room: Room, position: PagePosition) -> Place:
+    async def place(self, room: Room, position: PagePosition) -> Place:
+        """Where a token points to in the room's history."""
         if isinstance(position, TopologicalPosition):
             return Place(position.depth, position.event_nid)
         if position.position >= room.tip:
@@ -204,7 +205,7 @@ class RoomHistory:
         found = await self._events.by_nids(ids.values(), room.room_id, room.version)
         return [found[nid] for nid in sorted(ids.values()) if nid in found]
 
-    async def _room(self, user_id: UserId, room_id: RoomId) -> Room:
+    async def room(self, user_id: UserId, room_id: RoomId) -> Room:
         """The room, if the user was ever in it or anybody may read it."""
         try:
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)

@@ -62,6 +62,7 @@ CREATE TABLE relations (
     aggregation_key TEXT
 );
 CREATE INDEX relations_by_parent ON relations (parent_id, rel_type, event_nid);
+CREATE INDEX threads_of_rooms ON relations (room_nid, parent_id) WHERE rel_type = 'm.thread';
 
 -- State: packed pairs of (state_keys.nid, events.nid), as deltas at most four deep.
 CREATE TABLE state_sets (
