@@ -204,7 +204,8 @@ class EventStore:
         if forwards:
             sql = "origin_server_ts >= %s AND status = 0 ORDER BY origin_server_ts, depth, nid LIMIT 1"
         else:
-            sql = "origin_server_ts <= %s AND status = 0 ORDER BY origin_server_ts DESC, depth DESC, nid DESC LIMIT 1"
+            sql = """origin_server_ts <= %s AND status = 0
+                ORDER BY origin_server_ts DESC, depth DESC, nid DESC LIMIT 1"""
         row = txn.row(
             f"SELECT event_id, origin_server_ts FROM events WHERE room_nid = %s AND {sql}", (room_nid, ts)
         )

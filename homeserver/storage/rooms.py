@@ -9,7 +9,7 @@ from homeserver.storage.identifiers import Identifiers
 
 
 class RoomRow(NamedTuple):
-    """A room as its writer left it. `heads`: JSON list of event ids; `state_hash`: of the current state set."""
+    """A room as its writer left it. `heads`: JSON list of event ids; `state_hash`: of the current state."""
 
     nid: int
     room_id: RoomId
@@ -79,7 +79,8 @@ class RoomStore:
             RoomRow,
             f"""
             SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid, s.hash
-            FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid WHERE r.room_id IN ({marks(room_ids)})""",
+            FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid
+            WHERE r.room_id IN ({marks(room_ids)})""",
             room_ids,
         )
 
@@ -97,7 +98,9 @@ class RoomStore:
         """Move the room on from `expected_tip`; False when somebody else moved it."""
         return (
             txn.execute(
-                "UPDATE rooms SET heads = %s, depth = %s, tip = %s, state_nid = %s WHERE nid = %s AND tip = %s",
+                """
+                UPDATE rooms SET heads = %s, depth = %s, tip = %s, state_nid = %s
+                WHERE nid = %s AND tip = %s""",
                 (heads, depth, tip, state_nid, room_nid, expected_tip),
             )
             == 1
@@ -116,10 +119,12 @@ class RoomStore:
         user_nid = self._identifiers.user_nid(txn, member.user_id)
         txn.execute(
             """
-            INSERT INTO memberships (room_nid, user_nid, membership, event_nid, since_nid, is_local, forgotten)
+            INSERT INTO memberships
+                (room_nid, user_nid, membership, event_nid, since_nid, is_local, forgotten)
             VALUES (%s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (room_nid, user_nid) DO UPDATE SET membership = excluded.membership,
-                event_nid = excluded.event_nid, since_nid = excluded.since_nid, forgotten = excluded.forgotten""",
+                event_nid = excluded.event_nid, since_nid = excluded.since_nid,
+                forgotten = excluded.forgotten""",
             (room_nid, user_nid, member.membership, member.event_nid, member.since, member.is_local, False),
         )
 
@@ -136,7 +141,8 @@ class RoomStore:
             UserRoom,
             """
             SELECT rooms.room_id, m.membership, m.event_nid, m.since_nid, m.forgotten
-            FROM user_ids AS users JOIN memberships AS m ON m.user_nid = users.nid JOIN rooms ON rooms.nid = m.room_nid
+            FROM user_ids AS users
+            JOIN memberships AS m ON m.user_nid = users.nid JOIN rooms ON rooms.nid = m.room_nid
             WHERE users.user_id = %s""",
             (user_id,),
         )
@@ -152,7 +158,8 @@ class RoomStore:
         return (
             txn.execute(
                 """
-                INSERT INTO aliases (alias, room_nid, creator) SELECT %s, nid, %s FROM rooms WHERE room_id = %s
+                INSERT INTO aliases (alias, room_nid, creator)
+                SELECT %s, nid, %s FROM rooms WHERE room_id = %s
                 ON CONFLICT (alias) DO NOTHING""",
                 (row.alias, row.creator, row.room_id),
             )
