@@ -98,12 +98,12 @@ class PushActionStore:
     def defaults_after(
         self, txn: Transaction, room_nid: int, event_nid: int, *, limit: int
     ) -> list[DefaultAction]:
-        """The newest `limit` events after `event_nid` that notify by the predefined rules, newest first."""
+        """The newest `limit` accepted events after `event_nid` that notify by the predefined rules."""
         return txn.all(
             DefaultAction,
             """
             SELECT nid, sender_nid, thread_root, notify FROM events
-            WHERE room_nid = %s AND nid > %s AND notify > 0 ORDER BY nid DESC LIMIT %s""",
+            WHERE room_nid = %s AND nid > %s AND notify > 0 AND status = 0 ORDER BY nid DESC LIMIT %s""",
             (room_nid, event_nid, limit),
         )
 
@@ -166,7 +166,7 @@ class PushActionStore:
             f"""
             SELECT e.nid, e.room_nid, e.thread_root, e.notify > 1 FROM (
                 SELECT nid, room_nid, thread_root, notify, sender_nid FROM events
-                WHERE room_nid = %s AND nid > %s AND nid < %s AND notify > 0
+                WHERE room_nid = %s AND nid > %s AND nid < %s AND notify > 0 AND status = 0
                 ORDER BY nid DESC LIMIT {MOST_LOOKED_AT}) AS e
             WHERE e.sender_nid <> %s {"AND e.notify > 1" if only_highlights else ""}
                 AND NOT EXISTS (
