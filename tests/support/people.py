@@ -121,7 +121,7 @@ class Person:
     ) -> Any:
         """The JSON of the answer, which is a success, or the refusal that the test expects."""
         answer = self.request(method, path, body, **query)
-        assert answer.errcode == refused, (answer.status, answer.json)
+        assert answer.errcode == refused, f"{answer.status} {str(answer.json)[:500]}"
         return answer.json
 
     # Rooms

@@ -46,7 +46,10 @@ async def joined_rooms(services: HasRooms, request: Request) -> JsonObject:
 
 async def join_room(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
     body = request.json(Join, allow_empty=True)
-    await services.rooms.membership.join(request.requester.user_id, room_id, reason=body.reason)
+    requester = request.requester
+    await services.rooms.membership.join(
+        requester.user_id, room_id, reason=body.reason, is_guest=requester.is_guest
+    )
     return {"room_id": room_id}
 
 

@@ -1,6 +1,7 @@
 """May this user act in, or look into, this room?"""
 
-from homeserver.protocol.errors import Forbidden
+from homeserver.protocol import event_types
+from homeserver.protocol.errors import Forbidden, GuestAccessForbidden
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
@@ -8,6 +9,15 @@ from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 
 class NotInRoom(Forbidden):
     """The user acted in a room they have not joined, or that is not there: the answer is the same."""
+
+
+def check_guests_may_join(room: Room) -> None:
+    """Raises GuestAccessForbidden.
+
+    https://spec.matrix.org/latest/client-server-api/#guest-access
+    """
+    if room.content_of(event_types.GUEST_ACCESS).get("guest_access") != "can_join":
+        raise GuestAccessForbidden(f"Guests may not join {room.room_id}")
 
 
 async def joined_room(rooms: Rooms, room_id: RoomId, user_id: UserId) -> Room:

@@ -5,7 +5,7 @@ https://spec.matrix.org/latest/client-server-api/#room-aliases
 
 from homeserver.protocol import event_types
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
-from homeserver.protocol.errors import Forbidden, NotFound, RoomInUse
+from homeserver.protocol.errors import Forbidden, MatrixError, NotFound
 from homeserver.protocol.ids import RoomAlias, RoomId, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.database import Transaction
@@ -15,6 +15,12 @@ from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.state import world_readable
 from homeserver.storage.rooms import AliasRow
+
+
+class AliasTaken(MatrixError):
+    """409, as the specification has it here; /createRoom has an errcode of its own for it, RoomInUse."""
+
+    status, errcode, default = 409, "M_UNKNOWN", "This room alias is taken"
 
 
 class RoomAliases:
@@ -35,7 +41,7 @@ class RoomAliases:
         return row.room_id
 
     async def add(self, user_id: UserId, alias: RoomAlias, room_id: RoomId) -> None:
-        """Raises RoomInUse, Forbidden for another server's alias, NotFound for no such room."""
+        """Raises AliasTaken, Forbidden for another server's alias, NotFound for no such room."""
         if domain_of(alias) != self.server_name:
             raise Forbidden(f"{alias} is not an alias of this server")
         try:
@@ -45,7 +51,7 @@ class RoomAliases:
         if room.membership(user_id) != "join":
             raise Forbidden(f"Only members give {room_id} an alias")
         if not await self._database.write(self._store.add_alias, AliasRow(alias, room_id, user_id)):
-            raise RoomInUse(f"{alias} is taken")
+            raise AliasTaken(f"{alias} is taken")
 
     async def remove(self, user_id: UserId, alias: RoomAlias, *, is_admin: bool = False) -> None:
         """By who made it, an admin, or who may set the canonical alias of its room."""

@@ -11,7 +11,7 @@ from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.errors import BadState, Forbidden, InviteBlocked, MatrixError, Unknown
 from homeserver.protocol.ids import RoomId, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
-from homeserver.services.rooms.access import NotInRoom
+from homeserver.services.rooms.access import NotInRoom, check_guests_may_join
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import JOIN_RULES, Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
@@ -68,17 +68,18 @@ class RoomMembership:
         self._blocks = blocks
 
     async def join(
-        self, user_id: UserId, room_id: RoomId, *, reason: str | None = None, extra: JsonObject | None = None
+        self, user_id: UserId, room_id: RoomId, *, reason: str | None = None, is_guest: bool = False
     ) -> None:
         """Raises RoomUnreachable for a room not known here, AuthFailure when the rules refuse."""
         try:
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)
         except RoomNotFound:
             raise RoomUnreachable(f"{room_id} is not known here, and no server offered to help") from None
-        if room.membership(user_id) == "join" and not extra:
+        if room.membership(user_id) == "join":
             return
-        content: JsonObject = dict(extra or {})
-        content |= await self._authorisation(room, user_id)
+        if is_guest:
+            check_guests_may_join(room)
+        content = await self._authorisation(room, user_id)
         await self._change(Change(user_id, room_id, user_id, "join", reason, content))
 
     async def invite(

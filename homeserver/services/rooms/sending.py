@@ -23,11 +23,12 @@ from homeserver.protocol.ids import (
     UserId,
     domain_of,
     parse_room_alias,
+    parse_user_id,
 )
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.relations import relation_of
 from homeserver.protocol.requester import Requester
-from homeserver.services.rooms.access import NotInRoom, joined_room
+from homeserver.services.rooms.access import NotInRoom, check_guests_may_join, joined_room
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import RoomMembership
@@ -91,14 +92,15 @@ class RoomSending:
         )  # fmt: skip
 
     async def set_state(
-        self, user_id: UserId, room_id: RoomId, type_: str, state_key: str, content: JsonObject
-    ) -> EventId:
+        self, user_id: UserId, room_id: RoomId, type_: str, state_key: str, content: JsonObject,
+        *, is_guest: bool = False,
+    ) -> EventId:  # fmt: skip
         """A state event; content equal to what stands already makes no new event."""
         room = await joined_room(self._rooms, room_id, user_id) if type_ != event_types.MEMBER else None
         if type_ == event_types.CREATE:
             raise Forbidden("A room has one create event, its first")
         if type_ == event_types.MEMBER:
-            return await self._set_membership(user_id, room_id, state_key, content)
+            return await self._set_membership(user_id, room_id, state_key, content, is_guest=is_guest)
         assert room is not None
         if type_ == event_types.CANONICAL_ALIAS:
             await self._check_aliases(room, content)
@@ -111,18 +113,21 @@ class RoomSending:
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 
     async def _set_membership(
-        self, user_id: UserId, room_id: RoomId, target: str, content: Mapping[str, Json]
+        self, user_id: UserId, room_id: RoomId, target: str, content: Mapping[str, Json], *, is_guest: bool
     ) -> EventId:
         """PUT of an m.room.member event: the same rules and courtesies as its own endpoints."""
         membership = content.get("membership")
         if membership not in ("join", "invite", "leave", "ban", "knock"):
             raise BadJson("content.membership is one of join, invite, leave, ban, knock")
+        parse_user_id(target)
         if membership == "invite":
             await self._membership.check_invitable(user_id, UserId(target))
         try:
-            await self._rooms.load(room_id)
+            room = await self._rooms.load(room_id)
         except RoomNotFound:
             raise NotInRoom(f"{user_id} is not in {room_id}") from None
+        if membership == "join" and is_guest:
+            check_guests_may_join(room)
         proposal = Proposal(event_types.MEMBER, user_id, dict(content), state_key=target)
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 

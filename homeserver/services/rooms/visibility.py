@@ -18,6 +18,7 @@ from homeserver.protocol.ids import UserId
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.storage.events import EventStore
 
 Steps = Sequence[tuple[int, str]]
@@ -34,9 +35,10 @@ class Past(NamedTuple):
 class Visibility:
     """Decides from the room in memory, else from two histories."""
 
-    def __init__(self, database: Database, events: EventStore) -> None:
+    def __init__(self, database: Database, events: EventStore, user_rooms: UserRooms) -> None:
         self._database = database
         self._events = events
+        self._user_rooms = user_rooms
 
     def all_visible(self, room: Room, user_id: UserId, since: int) -> bool:
         """Memory only: does the user surely see everything after position `since`?"""
@@ -62,7 +64,10 @@ class Visibility:
         return value_at((await self._past(room, user_id)).membership, nid, "leave")
 
     async def last_membership(self, room: Room, user_id: UserId) -> tuple[int, bool]:
-        """(the event that ended the user's last stay, whether there ever was one)."""
+        """(the event that ended the user's last stay, whether there ever was one that they did not forget)."""
+        place = (await self._user_rooms.load(user_id)).get(room.room_id)
+        if place is not None and place.forgotten:
+            return 0, False
         past = await self._past(room, user_id)
         ended = 0
         stayed = False

@@ -142,7 +142,7 @@ class RoomWriter:
     def _time_of_creation(self) -> int:
         """Now, or the first later millisecond in which no room was made here.
 
-        Two create events of one sender that are alike to the millisecond have one hash: they would be one room.
+        Create events of one sender that are alike to the millisecond have one hash: they would be one room.
         """
         self._last_creation_ms = max(self._last_creation_ms + 1, self._clock.now_ms())
         return self._last_creation_ms
