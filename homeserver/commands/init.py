@@ -46,8 +46,9 @@ registration:
     "--registration", type=click.Choice(get_args(RegistrationMode)), default="closed", show_default=True,
     help="Who may make an account.",
 )  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Do not say what is next.")
 def init(
-    config_path: Path, server_name: str | None, *, listen: str, data_dir: str, registration: str
+    config_path: Path, server_name: str | None, *, listen: str, data_dir: str, registration: str, quiet: bool
 ) -> None:
     """Write a configuration and a signing key, and say what is next.
 
@@ -66,7 +67,9 @@ def init(
     write_new(config_path, text)
     if not config.signing_key.exists():
         make_signing_key(config.signing_key)
-    say_what_is_next(config_path, config.signing_key, is_local=config.is_local)
+    click.echo(f"Wrote {config_path}, and {config.signing_key}: keep that key secret, and back it up.")
+    if not quiet:
+        say_what_is_next(config_path, is_local=config.is_local)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -76,11 +79,8 @@ def write_new(path: Path, text: str) -> None:
         file.write(text)
 
 
-def say_what_is_next(config_path: Path, signing_key: Path, *, is_local: bool) -> None:
+def say_what_is_next(config_path: Path, *, is_local: bool) -> None:
     option = "" if config_path == Path("homeserver.yaml") else f" --config {config_path}"
-    click.echo(
-        f"Wrote {config_path}, and the signing key {signing_key}: keep the key secret, and back it up."
-    )
     click.echo("Next:")
     click.echo(f"  postroom serve{option}                    start the server")
     click.echo(f"  postroom add-user NAME --admin{option}    make an account")

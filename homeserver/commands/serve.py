@@ -126,16 +126,21 @@ def settle_memory() -> None:
 
 def welcome(config: Config, config_path: Path) -> str:
     """What the operator wants to know, in a few lines."""
-    command = Path(sys.argv[0])
-    name = "postroom" if command.name == "__main__.py" else os.path.relpath(command)
-    option = "" if config_path == Path("homeserver.yaml") else f" --config {os.path.relpath(config_path)}"
-    where = config.sqlite_file or "PostgreSQL"
+    program = Path(sys.argv[0])
+    command = "postroom" if program.name == "__main__.py" else short(program)
+    option = "" if short(config_path) == "homeserver.yaml" else f" --config {short(config_path)}"
+    database = config.sqlite_file or "in PostgreSQL"
     return "\n".join(
         (
             f"Postroom {__version__} serves {config.server_name}",
             f"  listens at    {', '.join(config.urls())}",
-            f"  add a user    {name} add-user NAME{option}",
-            f"  its files     {config_path.absolute()}, {config.data_dir} (database: {where})",
+            f"  add a user    {command} add-user NAME{option}",
+            f"  its files     {config_path.absolute()}, {config.data_dir}/ (database: {database})",
             "Ctrl+C stops it.",
         )
     )
+
+
+def short(path: Path) -> str:
+    """As it is typed from here."""
+    return min(os.path.relpath(path), str(path.absolute()), key=len)
