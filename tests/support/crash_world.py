@@ -17,7 +17,7 @@ from tests.support.http_client import HttpClient, Lost
 
 V3 = "/_matrix/client/v3"
 PASSWORD = "correct horse battery staple"
-FILTER = '{"room":{"timeline":{"limit":100}},"presence":{"types":[]}}'
+FILTER = '{"room":{"timeline":{"limit":10}},"presence":{"types":[]}}'
 
 
 @dataclass
@@ -194,6 +194,14 @@ class World:
             self.ledger.joins.append((self.rooms[0], name))
         finally:
             http.close()
+
+    def told(self) -> str:
+        """How much has happened so far."""
+        ledger, gaps = self.ledger, sum(person.gaps for person in self.people)
+        return (
+            f"{len(ledger.sent)} messages, {len(ledger.uploads)} uploads, {len(ledger.accounts)} accounts,"
+            f" {len(ledger.rooms)} rooms, {gaps} gaps in timelines"
+        )
 
     def drop_connections(self) -> None:
         for person in self.people:
