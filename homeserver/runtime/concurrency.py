@@ -241,5 +241,6 @@ class _Hold:
     async def __aexit__(self, *_: object) -> None:
         limit = self._limits[self._key]
         limit.leave()
-        if limit.idle:
+        # whoever was next may have run, left and cleared away in that call
+        if limit.idle and self._limits.get(self._key) is limit:
             del self._limits[self._key]

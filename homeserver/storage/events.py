@@ -140,6 +140,17 @@ class EventStore:
             found += [LocatedEvent(row[0], row[1], EventRow(*row[2:])) for row in rows]
         return found
 
+    def with_successors(self, txn: Transaction, event_id: EventId) -> list[LocatedEvent]:
+        """The event and, of state, what replaced it: the unsigned part of that repeats its content."""
+        rows = txn.rows(
+            """
+            SELECT e.event_id FROM events AS t
+            JOIN events AS e ON e.room_nid = t.room_nid AND e.state_key_nid = t.state_key_nid AND e.nid > t.nid
+            WHERE t.event_id = %s AND e.replaces_nid = t.nid""",
+            (event_id,),
+        )
+        return self.by_ids(txn, [event_id, *(row[0] for row in rows)])
+
     def latest(self, txn: Transaction, room_nid: int, *, after: int, upto: int, limit: int) -> list[EventRow]:
         """The newest accepted events with `after` < nid <= `upto`, newest first: the order of sync."""
         return [

@@ -1,6 +1,6 @@
 """Stored events by id, through a cache bounded in bytes.
 
-An event never changes but for a redaction, which drops it from here.
+An event never changes but for a redaction, after which it is read again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,8 @@ from homeserver.storage.events import EventRow, EventStore
 MOST_STATE_RECALLED = 200
 """Of a room's state so much is read ahead of need."""
 
+MOST_CHANGED = 10_000
+
 
 class Events:
     """Reads events; `find` and `note` never wait."""
@@ -27,6 +29,7 @@ class Events:
         self._store = store
         self._by_nid: ByteCache[int, TimelineEvent] = ByteCache(cache_bytes)
         self._nids: dict[EventId, int] = {}  # of those in the cache, and a few that have left it
+        self._changed: dict[int, None] = {}  # changed lately: a row may have been read before that
 
     def find(self, nid: int) -> TimelineEvent | None:
         """From memory only."""
@@ -44,11 +47,17 @@ class Events:
             self._nids = {id_: nid for id_, nid in self._nids.items() if nid in self._by_nid}
         self._nids[event.event_id] = event.nid
 
-    def drop(self, event_id: EventId) -> None:
-        """Forget one that was redacted."""
-        nid = self._nids.pop(event_id, None)
-        if nid is not None:
-            self._by_nid.discard(nid)
+    async def read_again(self, event_id: EventId) -> list[TimelineEvent]:
+        """An event that was redacted, and events that show its content, as they are now."""
+        found = []
+        for located in await self._database.read(self._store.with_successors, event_id):
+            event = from_row(located.row, located.room_id, room_version(located.version))
+            self.note(event)
+            self._changed[event.nid] = None
+            found.append(event)
+        while len(self._changed) > MOST_CHANGED:
+            del self._changed[next(iter(self._changed))]
+        return found
 
     def decode(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent:
         """The event of a row, from memory where it is known."""
@@ -56,7 +65,8 @@ class Events:
         if known is not None:
             return known
         event = from_row(row, room_id, version)
-        self.note(event)
+        if row.nid not in self._changed:
+            self.note(event)
         return event
 
     async def by_nids(

@@ -64,7 +64,7 @@ class Visibility:
         return value_at((await self._past(room, user_id)).membership, nid, "leave")
 
     async def last_membership(self, room: Room, user_id: UserId) -> tuple[int, bool]:
-        """(the event that ended the user's last stay, whether there ever was one that they did not forget)."""
+        """(the event that ended the user's last stay, whether there was one that they did not forget)."""
         place = (await self._user_rooms.load(user_id)).get(room.room_id)
         if place is not None and place.forgotten:
             return 0, False

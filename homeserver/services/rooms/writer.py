@@ -300,20 +300,17 @@ class RoomWriter:
 
     async def _forget_redacted(self, room: Room, target: EventId) -> None:
         """Memory must not outlive what was taken back."""
-        self._events.drop(target)
-        room.fragments.clear()
+        changed = {event.nid: event for event in await self._events.read_again(target)}
+        signed = (await self._events.signed([target])).get(target)
+        # nothing is awaited from here on: the room may have moved on meanwhile
         for index, event in enumerate(room.recent):
-            if event.event_id == target:
-                emptied = await self._events.by_id(target)
-                if emptied is not None and index < len(room.recent) and room.recent[index].event_id == target:
-                    room.recent[index] = emptied
-                break
-        for standing in (*room.events.values(), *room.member_events.values()):
-            if standing.event_id == target:
-                signed = (await self._events.signed([target])).get(target)
-                if signed is not None:
-                    room.remember(signed)
-                break
+            if event.nid in changed:
+                room.recent[index] = changed[event.nid]
+        if signed is not None and signed.is_state:
+            standing = room.state.get(signed.key)
+            if standing is not None and standing.event_id == target:
+                room.remember(signed)
+        room.fragments.clear()
 
     def _store(self, txn: Transaction, room_nid: int, batch: Sequence[Built], advance: Advance) -> None:
         """One write of the room. Raises StaleRoom when it is not where the batch expects it."""
