@@ -15,6 +15,7 @@ from homeserver.api.client.routes import ROUTES as CLIENT_ROUTES
 from homeserver.api.health import ROUTES as HEALTH_ROUTES
 from homeserver.api.metrics import RequestMetrics, metrics_routes
 from homeserver.api.request_limits import RequestLimits
+from homeserver.app.process_metrics import add_process_metrics
 from homeserver.app.services import Runtime, build_runtime, build_services, connect
 from homeserver.config import Config
 from homeserver.config.server import Listener
@@ -45,11 +46,13 @@ def build(config: Config, reactor: Reactor) -> "App":
         runtime = build_runtime(config, reactor)
         services = build_services(config, open_signing_key(config), runtime)
         connect(services)
-        doors = [build_door(config, listener, services, runtime) for listener in config.listeners]
+        observer = build_observer(config, runtime.metrics)
+        doors = [build_door(config, listener, services, runtime, observer) for listener in config.listeners]
     except (CannotStart, UnusableCertificate, UnusableSigningKey) as error:
         raise CannotServe(str(error)) from error
     except OSError as error:
         raise CannotServe(f"{error.filename}: {error.strerror}") from error
+    add_process_metrics(runtime, lambda: sum(len(door.server.connections) for door in doors))
     return App(reactor, runtime, services, doors)
 
 
@@ -62,23 +65,36 @@ class Door:
     tls: ServerTls | None
 
 
-def build_door(config: Config, listener: Listener, services: Services, runtime: Runtime) -> Door:
+def build_door(
+    config: Config, listener: Listener, services: Services, runtime: Runtime, observer: RequestMetrics | None
+) -> Door:
     """A server for one listener, with the routes it is to have."""
-    router = build_router(config, listener, services, runtime.metrics)
+    router = build_router(config, listener, services, runtime.metrics, observer)
     server = HttpServer(router, runtime.clock, trusted_proxies=listener.trusted_proxies)
     tls = None if listener.tls is None else ServerTls(listener.tls.certificate, listener.tls.key)
     return Door(listener, server, tls)
 
 
-def build_router(config: Config, listener: Listener, services: Services, metrics: Metrics) -> Router:
+def build_observer(config: Config, metrics: Metrics) -> RequestMetrics | None:
+    """Requests are counted only where somebody can read the figures."""
+    is_read = any("metrics" in listener.apis for listener in config.listeners)
+    return RequestMetrics(metrics) if is_read else None
+
+
+def build_router(
+    config: Config,
+    listener: Listener,
+    services: Services,
+    metrics: Metrics,
+    observer: RequestMetrics | None = None,
+) -> Router:
     """From a listener's requests to answers."""
-    counts = any("metrics" in each.apis for each in config.listeners)
     return Router(
         services,
         routes_of(config, listener, metrics),
         authenticate=Access(services.accounts.sessions.find, services.accounts.last_seen.note),
         limiter=RequestLimits(services.rate_limits),
-        observer=RequestMetrics(metrics) if counts else None,
+        observer=observer,
     )
 
 

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ROOT, ServerProcess
+from tests.support.server_process import ROOT, ServerProcess, free_port
 
 STOP_SECONDS = 5
 
@@ -117,3 +119,43 @@ def test_logs_can_be_json_in_a_file(own: ServerProcess) -> None:
     lines = (own.folder / "data" / "postroom.log").read_text().splitlines()
     assert '"level":"warning"' in lines[0]
     assert '"logger":"homeserver.app"' in lines[0]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_each_listener_answers_what_it_is_for(own: ServerProcess) -> None:
+    inside = free_port()
+    text = own.config.read_text().replace(
+        f"listen: 127.0.0.1:{own.port}",
+        f"listeners: [{{port: {own.port}, apis: [client]}}, {{port: {inside}, apis: [metrics, health]}}]",
+    )
+    own.config.write_text(text)
+    own.start()
+    assert get(f"{own.url}/health")[0] == 404
+    assert get(f"{own.url}/_postroom/metrics")[0] == 404
+    assert get(f"http://127.0.0.1:{inside}/_matrix/client/versions")[0] == 404
+    assert get(f"http://127.0.0.1:{inside}/health")[0] == 200
+    status, figures = get(f"http://127.0.0.1:{inside}/_postroom/metrics")
+    assert status == 200
+    assert 'postroom_http_answers_total{method="GET",path="/health",status="200"} 1' in figures
+    assert "process_resident_memory_bytes " in figures
+
+
+def test_it_starts_soon_and_small(own: ServerProcess) -> None:
+    own.start()
+    seconds = []
+    for _ in range(3):  # the machine may be busy
+        own.stop()
+        asked = time.monotonic()
+        own.start()
+        seconds.append(time.monotonic() - asked)
+    status = Path(f"/proc/{own.pid}/status").read_text()
+    resident_kib = int(status.partition("VmRSS:")[2].split()[0])
+    assert min(seconds) < 0.9  # 0.6 s on a quiet core
+    assert resident_kib < 60 * 1024
