@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from homeserver.storage.destinations import DestinationStore
 from homeserver.storage.events import EventStore
 from homeserver.storage.identifiers import Identifiers
+from homeserver.storage.outgoing import OutgoingStore
 from homeserver.storage.push_actions import PushActionStore
 from homeserver.storage.receipts import ReceiptStore
 from homeserver.storage.relations import RelationStore
@@ -22,10 +24,13 @@ class RoomStores:
     relations: RelationStore
     receipts: ReceiptStore
     push_actions: PushActionStore
+    destinations: DestinationStore
+    outgoing: OutgoingStore
 
 
 def room_stores() -> RoomStores:
     identifiers = Identifiers()
+    destinations = DestinationStore()
     return RoomStores(
         identifiers,
         RoomStore(identifiers),
@@ -34,4 +39,6 @@ def room_stores() -> RoomStores:
         RelationStore(),
         ReceiptStore(identifiers),
         PushActionStore(identifiers),
+        destinations,
+        OutgoingStore(destinations),
     )

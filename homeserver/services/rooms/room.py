@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from homeserver.protocol import event_types
 from homeserver.protocol.events import Event, StateKey
-from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.services.rooms.timeline_event import TimelineEvent
@@ -64,6 +64,7 @@ class Room:
         "member_events",
         "members",
         "nid",
+        "others",
         "pending",
         "recent",
         "recent_from",
@@ -72,6 +73,7 @@ class Room:
         "state_hash",
         "state_nid",
         "tip",
+        "told_servers",
         "version",
         "visibility_changes",
     )
@@ -93,6 +95,8 @@ class Room:
         self.joined: set[UserId] = set()
         self.joined_local: set[UserId] = set()
         self.invited = 0
+        self.others: frozenset[ServerName] | None = None  # see `other_servers`
+        self.told_servers: frozenset[ServerName] | None = None  # of the last outgoing event; see `Outbox`
         self.pending: list[PendingState] = []
         self.recent: deque[TimelineEvent] = deque(maxlen=RECENT)
         self.recent_from = 0  # `recent` holds every event after this position
@@ -103,6 +107,17 @@ class Room:
     def membership(self, user_id: UserId) -> str | None:
         member = self.members.get(user_id)
         return member.membership if member else None
+
+    @property
+    def is_shared(self) -> bool:
+        """Has it members on other servers?"""
+        return len(self.joined) != len(self.joined_local)
+
+    def other_servers(self) -> frozenset[ServerName]:
+        """The other servers with members in the room."""
+        if self.others is None:
+            self.others = frozenset(map(domain_of, self.joined - self.joined_local))
+        return self.others
 
     def event(self, key: StateKey) -> Event | None:
         """The current state event, if it is in memory: all but some memberships are."""
@@ -178,6 +193,7 @@ class Room:
     def set_member(self, user_id: UserId, membership: Membership, *, local: bool) -> None:
         """Put a membership as it was loaded."""
         self._discount(user_id)
+        self.others = None
         self.members[user_id] = membership
         if membership.membership == "join":
             self.joined.add(user_id)

@@ -29,6 +29,7 @@ from homeserver.runtime.database import Transaction
 from homeserver.services.push.evaluation import PushOutcome
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.outbox import Outbox, Outgoing
 from homeserver.services.rooms.room import CREATE, Room, Standing
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, from_event
@@ -70,6 +71,7 @@ class Built(NamedTuple):
     member: Member | None
     state_hash: bytes
     redacts: EventId | None
+    outgoing: Outgoing | None = None
 
 
 class Advance(NamedTuple):
@@ -98,6 +100,7 @@ class RoomWriter:
         self._rooms = rooms
         self._events = events
         self._push = ground.push
+        self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._clock = ground.clock
         self._server_name = ground.server_name
         self._key = ground.key
@@ -245,6 +248,9 @@ class RoomWriter:
         nid = self._streams.draw()
         if not room.room_id:
             room.room_id = event.room_id
+        outgoing = None
+        if room.is_shared or event.type == event_types.MEMBER:
+            outgoing = self._outbox.address(room, event)
         standing = room.apply(event, nid, self._server_name)
         notify = 0 if outcome is None else outcome.notify
         timeline = from_event(
@@ -261,8 +267,9 @@ class RoomWriter:
             member = self._member(room, UserId(event.state_key), nid)
         redacts = event.redacts if event.type == event_types.REDACTION else None
         return Built(
-            event, timeline, new, outcome, relation, member, room.state_hash.to_bytes(16, "little"), redacts
-        )
+            event, timeline, new, outcome, relation, member, room.state_hash.to_bytes(16, "little"), redacts,
+            outgoing,
+        )  # fmt: skip
 
     def _member(self, room: Room, user_id: UserId, nid: int) -> Member:
         membership = room.members[user_id]
@@ -352,6 +359,8 @@ class RoomWriter:
             )
         if built.redacts is not None:
             self._store_redaction(txn, new.nid, built.event, built.redacts)
+        if built.outgoing is not None:
+            self._outbox.store(txn, room_nid, new.nid, built.outgoing)
         if built.outcome is not None:
             stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)
 
