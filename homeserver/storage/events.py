@@ -145,8 +145,8 @@ class EventStore:
         rows = txn.rows(
             """
             SELECT e.event_id FROM events AS t
-            JOIN events AS e ON e.room_nid = t.room_nid AND e.state_key_nid = t.state_key_nid AND e.nid > t.nid
-            WHERE t.event_id = %s AND e.replaces_nid = t.nid""",
+            JOIN events AS e ON e.room_nid = t.room_nid AND e.state_key_nid = t.state_key_nid
+            WHERE t.event_id = %s AND e.nid > t.nid AND e.replaces_nid = t.nid""",
             (event_id,),
         )
         return self.by_ids(txn, [event_id, *(row[0] for row in rows)])

@@ -15,7 +15,7 @@ from homeserver.protocol.errors import InvalidParam, NotJson
 from homeserver.protocol.filters import RoomEventFilter, parse_room_event_filter
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.protocol.json_values import JsonObject
-from homeserver.protocol.stream_position import PagePosition, parse_page_token, parse_sync_token
+from homeserver.protocol.stream_position import PagePosition, parse_page_token
 from homeserver.runtime.clock import Clock
 from homeserver.services.rooms import RoomServices
 from homeserver.services.rooms.history import PageQuery
@@ -81,9 +81,8 @@ async def state_event(
 
 
 async def members(services: HasRooms, request: Request, room_id: RoomId) -> RawJson:
-    at = request.query_one("at")
     events = await services.rooms.state.members(
-        request.requester.user_id, room_id, at=None if at is None else parse_sync_token(at),
+        request.requester.user_id, room_id, at=page_token(request, "at"),
         only=_memberships(request, "membership"), without=_memberships(request, "not_membership"),
     )  # fmt: skip
     return RawJson([b'{"chunk":', *_array(services, events, request), b"}"])
@@ -193,7 +192,7 @@ def page_limit(request: Request) -> int:
     return request.query_int("limit", DEFAULT_LIMIT, minimum=0, maximum=MOST_PER_PAGE)
 
 
-def page_token(request: Request, name: Literal["from", "to"]) -> PagePosition | None:
+def page_token(request: Request, name: Literal["at", "from", "to"]) -> PagePosition | None:
     text = request.query_one(name)
     return None if not text else parse_page_token(text)
 

@@ -121,10 +121,8 @@ class RoomHistory:
             user_id, room_id, PageQuery(just_before, None, True, limit - limit // 2, filter_)
         )
         newer = await self.page(user_id, room_id, PageQuery(here, None, False, limit // 2, filter_))
-        start = older.end or just_before
-        end = newer.end or here
-        if newer.events and newer.end is None:
-            end = TopologicalPosition(newer.events[-1].depth, newer.events[-1].nid)
+        start = older.end or _after_last(older, just_before, backwards=True)
+        end = newer.end or _after_last(newer, here, backwards=False)
         last = newer.events[-1] if newer.events else event
         state = await self._state_after(room, last, [*older.events, event, *newer.events], filter_)
         return Context(event, older.events, newer.events, start, end, state)
@@ -134,7 +132,13 @@ class RoomHistory:
         room = await self.room(user_id, room_id)
         found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
         event = await self._events.by_id(found[0]) if found else None
-        if event is None or not await self._visibility.visible(room, user_id, [event]):
+        if event is not None and not await self._visibility.visible(room, user_id, [event]):
+            here = TopologicalPosition(event.depth, event.nid)
+            rest = await self.page(
+                user_id, room_id, PageQuery(here, None, not forwards, 1, RoomEventFilter())
+            )
+            event = rest.events[0] if rest.events else None
+        if event is None:
             raise NotFound(f"There is no event {'after' if forwards else 'before'} this time")
         return event
 
@@ -221,6 +225,10 @@ class RoomHistory:
 def _step(event: TimelineEvent, *, backwards: bool) -> Place:
     """Where a page goes on after the event: tokens stand between events."""
     return Place(event.depth, event.nid - 1) if backwards else Place(event.depth, event.nid)
+
+
+def _after_last(page: Page, otherwise: PagePosition, *, backwards: bool) -> PagePosition:
+    return TopologicalPosition(*_step(page.events[-1], backwards=backwards)) if page.events else otherwise
 
 
 def _beyond(event: TimelineEvent, stop: Place | None, *, backwards: bool) -> bool:

@@ -9,6 +9,7 @@ from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import RoomId, UserId
+from homeserver.protocol.stream_position import PagePosition, StreamPosition
 from homeserver.services.rooms.access import NotInRoom
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
@@ -16,6 +17,7 @@ from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
+from homeserver.storage.events import Place
 
 
 class RoomState:
@@ -27,6 +29,7 @@ class RoomState:
         self._events = events
         self._visibility = visibility
         self._store = ground.stores.state
+        self._event_store = ground.stores.events
         self._streams = ground.streams
 
     async def all(self, user_id: UserId, room_id: RoomId) -> list[TimelineEvent]:
@@ -45,10 +48,10 @@ class RoomState:
         return found[nid]
 
     async def members(
-        self, user_id: UserId, room_id: RoomId, *, at: int | None = None, only: Collection[str] = (),
-        without: Collection[str] = (),
+        self, user_id: UserId, room_id: RoomId, *, at: PagePosition | None = None,
+        only: Collection[str] = (), without: Collection[str] = (),
     ) -> list[TimelineEvent]:  # fmt: skip
-        """Member events, as of position `at`, with a membership in `only` and not in `without`."""
+        """Member events, as of `at`, with a membership in `only` and not in `without`."""
         room, ids = await self._seen(user_id, room_id, at=at)
         nids = [nid for (type_, _), nid in ids.items() if type_ == event_types.MEMBER]
         found = await self._events.by_nids(nids, room_id, room.version)
@@ -80,20 +83,29 @@ class RoomState:
         return await self.before(room, event)
 
     async def _seen(
-        self, user_id: UserId, room_id: RoomId, *, at: int | None = None
+        self, user_id: UserId, room_id: RoomId, *, at: PagePosition | None = None
     ) -> tuple[Room, dict[StateKey, int]]:
-        """The newest state the user may see, no newer than position `at`."""
+        """The newest state the user may see, no newer than `at`."""
         room = await self._room(user_id, room_id)
+        latest = None if at is None else await self._position(room, at)
         upto = self._streams.position
         membership = room.membership(user_id)
         if membership == "join" or world_readable(room):
-            if at is None or at >= room.tip:
+            if latest is None or latest >= room.tip:
                 return room, {key: standing.nid for key, standing in room.state_upto(upto).items()}
-            return room, await self._at(room, at)
+            return room, await self._at(room, latest)
         ended, stayed = await self._visibility.last_membership(room, user_id)
         if not stayed:
             raise NotInRoom(f"{user_id} is not in {room_id}")
-        return room, await self._at(room, ended if at is None else min(at, ended))
+        return room, await self._at(room, ended if latest is None else min(latest, ended))
+
+    async def _position(self, room: Room, at: PagePosition) -> int:
+        """The stream position that a page's token stands for."""
+        if isinstance(at, StreamPosition):
+            return at.position
+        place = Place(at.depth, at.event_nid)
+        found = await self._database.read(self._event_store.before, room.nid, place, limit=1)
+        return found[0].nid if found else 0
 
     async def _at(self, room: Room, position: int) -> dict[StateKey, int]:
         rows = await self._events.latest(room, upto=position, limit=1)
