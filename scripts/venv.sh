@@ -55,6 +55,6 @@ make_venv() {
     fi
     [ "$extras" = dev ] && package="$root[dev]"
     say "Installing what Postroom needs (first time only; a minute or two) ..."
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$package" || return 1
+    PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$package" || return 1
     printf '%s' "$wanted_stamp" >"$venv/.stamp-$extras"
 }
