@@ -13,7 +13,7 @@ from homeserver.runtime.database import CannotStart
 from homeserver.runtime.reactor import install_reactor
 
 
-@click.command()
+@click.command(short_help="Make an account.")
 @click.argument("name")
 @config_option
 @click.option("--admin", is_flag=True, help="The account may use the administration API.")

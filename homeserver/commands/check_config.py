@@ -7,7 +7,7 @@ import click
 from homeserver.commands.options import config_option, read_config
 
 
-@click.command()
+@click.command(short_help="Report every mistake in the configuration.")
 @config_option
 def check_config(config_path: Path) -> None:
     """Read the configuration and report every mistake in it.

@@ -10,7 +10,10 @@ HOW = {
 }
 
 
-@click.command(epilog="\b\nTo have it in every session:\n" + "\n".join(f"  {line}" for line in HOW.values()))
+@click.command(
+    short_help="Print the completion script for a shell.",
+    epilog="\b\nTo have it in every session:\n" + "\n".join(f"  {line}" for line in HOW.values()),
+)
 @click.argument("shell", type=click.Choice(list(HOW)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

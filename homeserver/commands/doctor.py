@@ -54,7 +54,7 @@ class Fetched:
     date: float | None
 
 
-@click.command()
+@click.command(short_help="See what keeps the server from being well or being found.")
 @config_option
 def doctor(config_path: Path) -> None:
     """Check name, well-known, TLS, clock, database and disk; say what to repair.

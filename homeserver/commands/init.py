@@ -35,7 +35,7 @@ registration:
 """
 
 
-@click.command()
+@click.command(short_help="Write a configuration and a signing key.")
 @config_option
 @click.option("--server-name", help="The part of every user ID after the colon; asked for if not given.")
 @click.option("--listen", default="127.0.0.1:8008", show_default=True, help="Address and port to listen on.")

@@ -28,7 +28,7 @@ GARBAGE_THRESHOLD = 50_000
 """Allocations between two looks for cycles: Python's default of 700 costs a busy server several percent."""
 
 
-@click.command()
+@click.command(short_help="Run the server in the foreground.")
 @config_option
 def serve(config_path: Path) -> None:
     """Run the server in the foreground; Ctrl+C or SIGTERM stops it."""

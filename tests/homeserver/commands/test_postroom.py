@@ -13,7 +13,8 @@ def test_help_names_every_subcommand_and_what_it_does(postroom: Postroom) -> Non
     said = postroom("--help").stdout
     for name in COMMANDS:
         assert f"\n  {name} " in said
-    assert "Run the server in the foreground" in said
+    assert "Run the server in the foreground." in said
+    assert "..." not in said.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
