@@ -5,7 +5,7 @@ from homeserver.services.rate_limits import RateLimits, network_of
 
 
 class RequestLimits:
-    """The Router's `limiter`: per user where somebody is signed in, otherwise per address."""
+    """The Router's `limiter`: per user or server where one has signed in or signed, otherwise per address."""
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
@@ -14,5 +14,8 @@ class RequestLimits:
         """Raises LimitExceeded."""
         if self._limits.is_on(name):
             requester = request.known_requester
-            key = network_of(request.client_ip) if requester is None else requester.user_id
+            if requester is not None:
+                key: str = requester.user_id
+            else:
+                key = request.origin or network_of(request.client_ip)
             self._limits.spend(name, key)

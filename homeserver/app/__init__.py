@@ -12,9 +12,11 @@ from twisted.internet.error import CannotListenError
 from homeserver.api.access import Access
 from homeserver.api.admin.routes import ROUTES as ADMIN_ROUTES
 from homeserver.api.client.routes import ROUTES as CLIENT_ROUTES
+from homeserver.api.federation.routes import ROUTES as FEDERATION_ROUTES
 from homeserver.api.health import ROUTES as HEALTH_ROUTES
 from homeserver.api.metrics import RequestMetrics, metrics_routes
 from homeserver.api.request_limits import RequestLimits
+from homeserver.app.federation import authenticate_both
 from homeserver.app.process_metrics import add_process_metrics
 from homeserver.app.services import Runtime, build_runtime, build_services, connect
 from homeserver.config import Config
@@ -89,10 +91,11 @@ def build_router(
     observer: RequestMetrics | None = None,
 ) -> Router:
     """From a listener's requests to answers."""
+    people = Access(services.accounts.sessions.find, services.accounts.last_seen.note)
     return Router(
         services,
         routes_of(config, listener, metrics),
-        authenticate=Access(services.accounts.sessions.find, services.accounts.last_seen.note),
+        authenticate=authenticate_both(config, services, people),
         limiter=RequestLimits(services.rate_limits),
         observer=observer,
     )
@@ -103,6 +106,8 @@ def routes_of(config: Config, listener: Listener, metrics: Metrics) -> list[Rout
     routes: list[Route] = []
     if "client" in listener.apis:
         routes += (*CLIENT_ROUTES, *ADMIN_ROUTES)
+    if "federation" in listener.apis and config.federation.enabled:
+        routes += FEDERATION_ROUTES
     if "health" in listener.apis:
         routes += HEALTH_ROUTES
     if "metrics" in listener.apis:
@@ -152,6 +157,7 @@ class App:
         self.services.typing_notifications.stop_all()
         await self.services.presence.stop()
         await self._runtime.tasks.stop_all()
+        self._runtime.outside.http.stop()
         await self.services.accounts.last_seen.write_or_log()
         await gather(self._runtime.blocking.stop(), self._runtime.hashing.stop())
         await self._runtime.database.stop()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from homeserver.app.federation import Outside, build_federation, build_outside
 from homeserver.config import Config
 from homeserver.protocol.signatures import SigningKey
 from homeserver.runtime.clock import Clock
@@ -43,6 +44,7 @@ from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.writer import Built
 from homeserver.services.streams import Streams
+from homeserver.services.sync.left_rooms import LeftRooms
 from homeserver.services.sync.room_sections import RoomSections
 from homeserver.services.sync.sync import Sync, SyncSources
 from homeserver.services.sync.waiting import Waiting
@@ -64,6 +66,7 @@ class Runtime:
     metrics: Metrics
     blocking: Threads
     hashing: Threads
+    outside: Outside
 
 
 def build_runtime(config: Config, reactor: Reactor) -> Runtime:
@@ -80,6 +83,7 @@ def build_runtime(config: Config, reactor: Reactor) -> Runtime:
         Metrics(),
         blocking=Threads(reactor, "blocking", BLOCKING_THREADS),
         hashing=Threads(reactor, "hashing", os.cpu_count() or 1),
+        outside=build_outside(config, reactor, clock),
     )
 
 
@@ -91,6 +95,9 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
 
     streams = Streams(database, stores.positions, tasks)
     limits = RateLimits(clock.monotonic, config.rate_limits.by_name())
+    federation = build_federation(
+        config, signing_key, runtime.outside, clock, database=database, threads=runtime.hashing
+    )
     accounts = account_services(
         Ground(database, stores.accounts, streams, clock, tasks, runtime.hashing, limits),
         account_settings(config),
@@ -118,12 +125,15 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     sources = SyncSources(
         streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence, unread
     )
-    sections = RoomSections(rooms.events, Windows(rooms.events, rooms.visibility), clock)
+    windows = Windows(rooms.events, rooms.visibility)
+    left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
+    sections = RoomSections(rooms.events, windows, left_rooms, clock)
     return Services(
         clock=clock,
         discovery=Discovery(public_url=config.public_url, support=config.support.document()),
         capabilities=Capabilities(default_room_version=config.rooms.default_version),
         streams=streams, rate_limits=limits, accounts=accounts, profiles=profiles,
+        remote=federation.client, key_ring=federation.key_ring, notary=federation.notary,
         devices=Devices(
             database, stores.accounts.devices, streams, accounts.sessions, accounts.stages, accounts.last_seen
         ),

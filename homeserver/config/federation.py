@@ -1,7 +1,37 @@
 """Which other servers this one speaks with, and how it trusts them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from homeserver.config import checks
+from homeserver.protocol.ids import ServerName
+from homeserver.protocol.signatures import VerifyKey
+from homeserver.runtime.settings import BadSetting, setting
+
+
+def _server_names(texts: Sequence[str]) -> None:
+    for text in texts:
+        checks.server_name(text)
+
+
+@dataclass(frozen=True)
+class OldSigningKey:
+    """A key this server signed with until `expired_ts` (milliseconds); `key` is its public half."""
+
+    key_id: str
+    key: str
+    expired_ts: int
+
+    def __post_init__(self) -> None:
+        try:
+            self.verify_key()
+        except ValueError as error:
+            raise BadSetting("key", f"is not a public key: {error}") from None
+
+    def verify_key(self) -> VerifyKey:
+        """The key itself."""
+        return VerifyKey.from_base64(self.key_id, self.key)
 
 
 @dataclass(frozen=True)
@@ -13,3 +43,5 @@ class Federation:
     deny: tuple[str, ...] = ()
     ca_file: Path | None = None
     allow_private_addresses: bool = False
+    trusted_key_servers: tuple[ServerName, ...] = setting((ServerName("matrix.org"),), check=_server_names)
+    old_signing_keys: tuple[OldSigningKey, ...] = ()

@@ -47,6 +47,9 @@ class RateLimits:
     push_rules: Limit | None = Limit(5, 100)
     uploads: Limit | None = Limit(2, 20)
     downloads: Limit | None = Limit(20, 200)
+    federation_requests: Limit | None = Limit(200, 2000)
+    unknown_servers: Limit | None = Limit(5, 100)
+    notary_queries: Limit | None = Limit(2, 50)
 
     def by_name(self) -> dict[str, Limit | None]:
         """Every limit; none of them is on unless `enabled`."""

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal
 
 from homeserver.protocol.ids import EventId, RoomAlias, RoomId, ServerName, UserId
-from homeserver.protocol.json_values import Json, JsonObject
+from homeserver.protocol.json_values import JsonObject
 from homeserver.remote import federation_answers as answers
 from homeserver.remote.errors import RemoteMisbehaved, RemoteRefused
 from homeserver.remote.federation_answers import (
@@ -25,6 +25,7 @@ from homeserver.remote.federation_answers import (
 from homeserver.remote.federation_media import RemoteMedia, download
 from homeserver.remote.federation_requests import (
     NORMAL,
+    Body,
     Effort,
     Method,
     Query,
@@ -68,7 +69,7 @@ class FederationClient:
         path: str,
         *,
         query: Query | None = None,
-        body: Json | bytes = None,
+        body: Body = None,
         effort: Effort = NORMAL,
     ) -> JsonObject:
         """Any signed request. `path` is percent-encoded, `body` JSON or the bytes of canonical JSON."""
@@ -83,7 +84,7 @@ class FederationClient:
     # Transactions
 
     async def send_transaction(
-        self, destination: ServerName, txn_id: str, body: JsonObject | bytes
+        self, destination: ServerName, txn_id: str, body: Body
     ) -> JsonObject:
         """PUT /send. Tries even a destination that is backed off from: when to send is the sender's decision.
 

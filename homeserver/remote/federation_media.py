@@ -25,7 +25,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class RemoteMedia:
-    """A file as it comes. Its type is the other server's word; how much of it to take, the reader's choice."""
+    """A file as it comes. Its type is the other server's word; how much to take is the reader's choice."""
 
     def __init__(
         self, content_type: str, content_disposition: str | None, chunks: AsyncIterator[bytes]

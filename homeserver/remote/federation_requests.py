@@ -39,6 +39,7 @@ from homeserver.runtime.http_client import (
 )
 
 Method: TypeAlias = Literal["GET", "PUT", "POST"]
+Body: TypeAlias = "Json | bytes"
 Query: TypeAlias = Mapping[str, str | int | bool | Sequence[str] | None]
 
 USER_AGENT = "Postroom"
@@ -120,7 +121,7 @@ class SignedRequests:
         path: str,
         *,
         query: Query | None = None,
-        body: Json | bytes = None,
+        body: Body = None,
         effort: Effort = NORMAL,
     ) -> JsonObject:
         """The JSON object the destination answers with.
@@ -138,7 +139,7 @@ class SignedRequests:
         path: str,
         *,
         query: Query | None = None,
-        body: Json | bytes = None,
+        body: Body = None,
         effort: Effort = NORMAL,
     ) -> bytes:
         """As `json`, the answer's body as it came."""
@@ -205,7 +206,7 @@ class SignedRequests:
             raise RemoteBackingOff(f"{destination} did not answer lately")
 
     def _request(
-        self, destination: ServerName, method: Method, target: str, body: Json | bytes, effort: Effort
+        self, destination: ServerName, method: Method, target: str, body: Body, effort: Effort
     ) -> HttpRequest:
         encoded = body if body is None or isinstance(body, bytes) else _encode(body)
         origin, key = self._identity.server_name, self._identity.key

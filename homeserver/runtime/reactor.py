@@ -42,6 +42,8 @@ class Reactor(TimeReactor, ThreadReactor, Protocol):
 
     def listenUNIX(self, address: str, factory: Any, backlog: int) -> Any: ...  # noqa: N802
 
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30) -> Any: ...  # noqa: N802
+
     def callWhenRunning(self, callable: Callable[..., Any]) -> object: ...  # noqa: N802
 
     def addSystemEventTrigger(  # noqa: N802

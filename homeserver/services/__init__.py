@@ -5,6 +5,7 @@ Each service imports only those before it.
 
 from dataclasses import dataclass
 
+from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
 from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import AccountServices
@@ -12,7 +13,9 @@ from homeserver.services.capabilities import Capabilities
 from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
 from homeserver.services.filters import Filters
+from homeserver.services.key_ring import KeyRing
 from homeserver.services.media import MediaServices
+from homeserver.services.notary import Notary
 from homeserver.services.presence import Presence
 from homeserver.services.profiles import Profiles
 from homeserver.services.push.notifications import Notifications
@@ -37,6 +40,9 @@ class Services:
     capabilities: Capabilities
     streams: Streams
     rate_limits: RateLimits
+    remote: FederationClient
+    key_ring: KeyRing
+    notary: Notary
     accounts: AccountServices
     profiles: Profiles
     devices: Devices

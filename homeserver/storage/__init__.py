@@ -13,6 +13,7 @@ from homeserver.storage.positions import PositionStore
 from homeserver.storage.presence import PresenceStore
 from homeserver.storage.pushers import PusherStore
 from homeserver.storage.room_stores import RoomStores, room_stores
+from homeserver.storage.server_keys import ServerKeyStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -30,3 +31,4 @@ class Stores:
     presence: PresenceStore = field(default_factory=PresenceStore)
     rooms: RoomStores = field(default_factory=room_stores)
     media: MediaStore = field(default_factory=MediaStore)
+    server_keys: ServerKeyStore = field(default_factory=ServerKeyStore)

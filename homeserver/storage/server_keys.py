@@ -45,15 +45,23 @@ class ServerKeyStore:
             )
         return found
 
-    def documents(self, txn: Transaction, server_name: ServerName) -> list[StoredDocument]:
-        """For each key of the server the document that vouches for it, newest first."""
-        return txn.all(
-            StoredDocument,
-            """
-            SELECT server_name, key_id, valid_until_ms, document FROM server_keys
-            WHERE server_name = %s ORDER BY fetched_ms DESC, key_id""",
-            (server_name,),
-        )
+    def documents_of(
+        self, txn: Transaction, server_names: Collection[ServerName]
+    ) -> dict[ServerName, list[StoredDocument]]:
+        """For each key of the servers the document that vouches for it, newest first."""
+        names = list(server_names)
+        found: dict[ServerName, list[StoredDocument]] = {}
+        for start in range(0, len(names), SERVERS_AT_ONCE):
+            some = names[start : start + SERVERS_AT_ONCE]
+            for document in txn.all(
+                StoredDocument,
+                f"""
+                SELECT server_name, key_id, valid_until_ms, document FROM server_keys
+                WHERE server_name IN ({marks(some)}) ORDER BY fetched_ms DESC, key_id""",
+                some,
+            ):
+                found.setdefault(document.server_name, []).append(document)
+        return found
 
     def keep(self, txn: Transaction, keys: Iterable[StoredKey], document: bytes, *, fetched_ms: int) -> None:
         """Keep what a document says, instead of what was said before."""

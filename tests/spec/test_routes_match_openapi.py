@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import pytest
 
-from homeserver.api.client.routes import ROUTES
+from homeserver.api.client.routes import ROUTES as CLIENT_ROUTES
+from homeserver.api.federation.routes import ROUTES as FEDERATION_ROUTES
 from homeserver.config.rate_limits import RateLimits
 from homeserver.http.routing import Auth, Route
 
 HERE = Path(__file__).parent
 NOT_SERVED = HERE / "not_served.txt"
+ROUTES = (*CLIENT_ROUTES, *FEDERATION_ROUTES)
 
 EXTRAS: set[tuple[str, str]] = set()
 """Routes of ours that are not in the specification: (method, path)."""
@@ -37,6 +39,8 @@ LIMITED_BESIDES = {
     ("POST", "/_matrix/client/v3/rooms/{roomId}/ban"),
     ("POST", "/_matrix/client/v3/rooms/{roomId}/kick"),
     ("POST", "/_matrix/client/v3/rooms/{roomId}/unban"),
+    ("POST", "/_matrix/key/v2/query"),
+    ("GET", "/_matrix/key/v2/query/{serverName}"),
 }
 """We have a rate limit; the specification foresees none."""
 

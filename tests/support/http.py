@@ -61,6 +61,18 @@ class Pending:
         assert isinstance(outcome, Answer)
         return outcome
 
+    async def wait(self) -> None:
+        """Until there is an answer."""
+        if not self.outcome:
+            waiter: Deferred[None] = Deferred()
+
+            def pass_on(outcome: Answer | Failure | None) -> Answer | Failure | None:
+                waiter.callback(None)
+                return outcome
+
+            self.deferred.addBoth(pass_on)
+            await waiter
+
     def disconnect(self) -> None:
         """The client goes away: a waiting endpoint is cancelled."""
         self.request.disconnect()

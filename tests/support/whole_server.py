@@ -23,6 +23,7 @@ from homeserver.runtime.threads import Threads
 from tests.support.clock import FakeClock
 from tests.support.database import storage_migrations
 from tests.support.http import Answer, Body, Pending, start, with_query
+from tests.support.network import Network
 from tests.support.people import PASSWORD, V3, Person
 from tests.support.running import Running
 
@@ -96,9 +97,17 @@ class WholeServer:
     """A server and the way to it. `restart` gives the same server a new process on the same database."""
 
     def __init__(
-        self, database_url: str, time: FakeClock, *, settings: str = QUIET, folder: Path | None = None
+        self,
+        database_url: str,
+        time: FakeClock,
+        *,
+        settings: str = QUIET,
+        folder: Path | None = None,
+        network: Network | None = None,
     ) -> None:
         self.time = time
+        self.network = network or Network()
+        """Those whom it can reach, itself among them: another server may be given the same."""
         self.database_url = database_url
         self._folder = folder or Path(tempfile.mkdtemp(prefix="postroom-"))
         text = f"{settings}\ndatabase: {database_url}\n"
@@ -112,11 +121,13 @@ class WholeServer:
         self.database = PacedDatabase(opened)
         threads = cast(Threads, ThreadsHere())
         runtime = Runtime(
-            self.time, Tasks(self.time), cast(Database, self.database), Metrics(), threads, threads
-        )
+            self.time, Tasks(self.time), cast(Database, self.database), Metrics(), threads, threads,
+            self.network.outside(self.config.server_name),
+        )  # fmt: skip
         self.services = build_services(self.config, self._key, runtime)
         connect(self.services)
         self.router = build_router(self.config, self.config.listeners[0], self.services, runtime.metrics)
+        self.network.add(self.config.server_name, self)
         self._app = App(cast(Any, None), runtime, self.services, [])
         self._finish(self._app.start())
 

@@ -1,0 +1,117 @@
+"""How this server speaks with others: its HTTP client, its keys and whom it trusts.
+
+The configuration is read here, and in the rest of this folder, and nowhere below.
+"""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from homeserver.api.federation.access import FederationAccess
+from homeserver.config import Config
+from homeserver.http.request import Request
+from homeserver.http.routing import Auth, Authenticate, Route
+from homeserver.protocol.requester import Requester
+from homeserver.protocol.server_keys import OldKey
+from homeserver.protocol.server_names import ServerAcl
+from homeserver.protocol.signatures import SigningKey
+from homeserver.remote.federation import FederationClient
+from homeserver.remote.federation_requests import Identity, SignedRequests
+from homeserver.remote.server_discovery import ServerDiscovery
+from homeserver.remote.server_keys import ServerKeyFetcher
+from homeserver.runtime.addresses import AddressGuard
+from homeserver.runtime.client_tls import ClientTls
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.database import Database
+from homeserver.runtime.dns import Resolver, SystemResolver
+from homeserver.runtime.http_client import HttpClient, Pool
+from homeserver.runtime.reactor import Reactor
+from homeserver.runtime.threads import Threads
+from homeserver.services import Services
+from homeserver.services.key_ring import KeyRing, OwnKeys
+from homeserver.services.notary import Notary
+from homeserver.storage.server_keys import ServerKeyStore
+
+NAME_THREADS = 16
+"""For looking up addresses. Threads are begun when first needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The way to other servers: names to addresses, requests to answers. Tests bring servers in memory."""
+
+    http: HttpClient
+    resolver: Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """What the services of federation stand on."""
+
+    policy: ServerAcl
+    client: FederationClient
+    key_ring: KeyRing
+    notary: Notary
+
+
+def build_outside(config: Config, reactor: Reactor, clock: Clock) -> Outside:
+    """Costs nothing until a request is sent."""
+    resolver = SystemResolver(reactor, clock, Threads(reactor, "names", NAME_THREADS))
+    guard = AddressGuard(allow_private=config.federation.allow_private_addresses)
+    pool = Pool(reactor, clock, resolver, guard, tls=ClientTls(config.federation.ca_file))
+    return Outside(HttpClient(pool, clock), resolver)
+
+
+def build_federation(
+    config: Config,
+    signing_key: SigningKey,
+    outside: Outside,
+    clock: Clock,
+    *,
+    database: Database,
+    threads: Threads,
+) -> Federation:
+    """Client, keys and notary. `threads` check signatures."""
+    policy = policy_of(config)
+    discovery = ServerDiscovery(outside.http, outside.resolver, clock)
+    requests = SignedRequests(
+        Identity(config.server_name, signing_key, policy), outside.http, discovery, clock
+    )
+    store = ServerKeyStore()
+    own = own_keys(config, signing_key)
+    key_ring = KeyRing(
+        own, ServerKeyFetcher(requests), database, store, clock,
+        notaries=config.federation.trusted_key_servers, threads=threads,
+    )  # fmt: skip
+    return Federation(
+        policy,
+        FederationClient(requests, outside.http, clock),
+        key_ring,
+        Notary(own, policy, key_ring, database, store),
+    )
+
+
+def policy_of(config: Config) -> ServerAcl:
+    """Which servers this one speaks with: nobody while federation is off."""
+    federation = config.federation
+    allow = list(federation.allow) or ["*"]
+    return ServerAcl({"allow": allow if federation.enabled else [], "deny": list(federation.deny)})
+
+
+def own_keys(config: Config, signing_key: SigningKey) -> OwnKeys:
+    """What this server signs with, and signed with before."""
+    old = [OldKey(key.verify_key(), key.expired_ts) for key in config.federation.old_signing_keys]
+    return OwnKeys(config.server_name, signing_key, old)
+
+
+def authenticate_both(config: Config, services: Services, people: Authenticate) -> Authenticate:
+    """Other servers by their signatures on routes of federation, everybody else by their access tokens."""
+    servers = FederationAccess(
+        config.server_name, policy_of(config), services.key_ring, services.clock, limits=services.rate_limits
+    )
+
+    def authenticate(
+        request: Request, route: Route
+    ) -> Requester | Coroutine[object, None, Requester | None] | None:
+        return servers(request, route) if route.auth is Auth.FEDERATION else people(request, route)
+
+    return authenticate
