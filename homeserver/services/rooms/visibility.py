@@ -82,7 +82,10 @@ class Visibility:
         changes = room.visibility_changes
         found = await self._database.read(self._read, room.nid, user_id, changes is None)
         if changes is None:
-            room.visibility_changes = changes = tuple(found.visibility)
+            changes = tuple(found.visibility)
+            standing = room.state.get(HISTORY_VISIBILITY)
+            if (changes[-1][0] if changes else 0) == (standing.nid if standing else 0):
+                room.visibility_changes = changes  # nothing came in while this was read
         return Past(changes, found.membership)
 
     def _read(self, txn: Transaction, room_nid: int, user_id: UserId, with_visibility: bool) -> Past:

@@ -17,6 +17,7 @@ from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.sync.left_rooms import LeftRooms
 from homeserver.services.sync.query import SyncQuery
 from homeserver.services.sync.window import Span, Window, Windows, names_other_than
 
@@ -52,6 +53,7 @@ class RoomSections:
 
     events: Events
     windows: Windows
+    left_rooms: LeftRooms
     clock: Clock
 
     async def joined(self, room: Room, query: SyncQuery, span: Span, extras: Extras) -> bytes | None:
@@ -81,12 +83,11 @@ class RoomSections:
         parts.append(b"}")
         return b"".join(parts)
 
-    async def left(self, room: Room, query: SyncQuery, span: Span) -> bytes:
-        """The room's part of `rooms.leave`: the last that the user could see."""
-        window = await self.windows.window(room, query, span)
+    async def left(self, room: Room, query: SyncQuery, gone: int) -> bytes:
+        """The room's part of `rooms.leave`; `gone`: the user's latest membership event."""
+        window, state = await self.left_rooms.window(room, query, gone)
         parts = [b"{"]
-        if window.limited or not span.state_since:
-            state = await self._state_of_left(room, query, window)
+        if state is not None:
             parts.append(b'"state_after":{"events":[' if query.use_state_after else b'"state":{"events":[')
             _write_events(parts, state, self.clock.now_ms())
             parts.append(b"]},")
@@ -107,22 +108,6 @@ class RoomSections:
         found = await self.events.by_nids(nids, room.room_id, room.version)
         events = [_strip(found[nid]) for nid in nids if nid in found]
         return b'{"' + name + b'":{"events":' + orjson.dumps(events) + b"}}"
-
-    async def _state_of_left(self, room: Room, query: SyncQuery, window: Window) -> list[TimelineEvent]:
-        """State up to the user's leaving, which may lie behind the room's present."""
-        if not window.timeline:
-            return []
-        last = window.timeline[-1]
-        nids = {key: s.nid for key, s in room.state_upto(last.nid).items() if s.nid <= last.nid}
-        if query.filter.room.state.lazy_load_members:
-            senders = {event.sender for event in window.timeline} | {query.user_id}
-            nids = {
-                key: nid for key, nid in nids.items() if key[0] != event_types.MEMBER or key[1] in senders
-            }
-        wanted = (
-            nids.values() if query.use_state_after else [nid for nid in nids.values() if nid < window.start]
-        )
-        return await self.windows.chosen(room, query.filter.room.state, wanted)
 
     async def _fragment(self, room: Room, query: SyncQuery, span: Span) -> Fragment:
         key = (span.since, min(span.upto, room.tip), query.filter.key)

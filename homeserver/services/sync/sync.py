@@ -253,8 +253,7 @@ class Sync:
             if place.forgotten:
                 continue
             room = await self._sources.rooms.load(room_id)
-            span = Span(query.since, place.nid, query.since)
-            parts.append((room_id, await self._sections.left(room, query, span)))
+            parts.append((room_id, await self._sections.left(room, query, place.nid)))
         return section(b"leave", parts) if parts else b""
 
     def _presence(self, query: SyncQuery, places: Mapping[RoomId, Place]) -> list[object]:
