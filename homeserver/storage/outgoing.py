@@ -1,7 +1,7 @@
 """Events on their way to other servers: which, to whom, and how far each server has got.
 
 One row says that an event goes out; who gets it follows from the time each server was in the room. So an
-event costs one row, not one for each of a thousand servers, and what is not delivered is found again after a crash.
+event costs one row, not one for each of a thousand servers, and what a crash left undelivered is found again.
 """
 
 from collections.abc import Collection, Sequence
@@ -92,20 +92,20 @@ class OutgoingStore:
         )
 
     def newest_of_rooms(
-        self, txn: Transaction, destination_nid: int, *, after: int, before: int, limit: int
+        self, txn: Transaction, destination_nid: int, *, after: int, upto: int, before: int, limit: int
     ) -> list[int]:
-        """Of each room the newest event with `after` < nid, where that is < `before`; newest first."""
+        """The newest event of each room with `after` < nid <= `upto`, if it is < `before`; newest first."""
         return txn.column(
             """
             SELECT MAX(o.event_nid) FROM destination_rooms AS r
             JOIN destinations AS d ON d.nid = r.destination_nid
             JOIN outgoing_events AS o
                 ON o.room_nid = r.room_nid AND o.event_nid >= r.from_nid AND o.event_nid < r.to_nid
-            WHERE r.destination_nid = %s AND r.to_nid > %s AND o.event_nid > %s
+            WHERE r.destination_nid = %s AND r.to_nid > %s AND o.event_nid > %s AND o.event_nid <= %s
                 AND (o.besides IS NULL OR o.besides <> d.server)
             GROUP BY o.room_nid HAVING MAX(o.event_nid) < %s
             ORDER BY MAX(o.event_nid) DESC LIMIT %s""",
-            (destination_nid, after, after, before, limit),
+            (destination_nid, after, after, upto, before, limit),
         )
 
     def count_pending(self, txn: Transaction, destination_nid: int, *, after: int, most: int) -> int:
