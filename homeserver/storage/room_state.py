@@ -7,7 +7,7 @@ root of the one below is merged into it, so a room of n members costs far less t
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.events import StateKey
@@ -16,7 +16,7 @@ from homeserver.runtime.database import Transaction
 from homeserver.storage.identifiers import Identifiers
 
 MAX_LAYERS = 4
-_PAIR = struct.Struct("<QQ")
+_PAIR = struct.Struct("<qq")
 
 StateIds = dict[int, int]  # state_keys.nid -> events.nid
 
@@ -36,6 +36,7 @@ class StateEntry(NamedTuple):
     nid: int
     event_id: EventId
     raw: bytes | None
+    since: int
 
 
 def pack(ids: Mapping[int, int]) -> bytes:
@@ -58,7 +59,7 @@ class RoomStateStore:
             StateEntry,
             """
             SELECT k.type, k.state_key, e.nid, e.event_id,
-                   CASE WHEN k.type = 'm.room.member' THEN NULL ELSE e.raw END
+                   CASE WHEN k.type = 'm.room.member' THEN NULL ELSE e.raw END, s.since_nid
             FROM current_state AS s
             JOIN state_keys AS k ON k.nid = s.state_key_nid
             JOIN events AS e ON e.nid = s.event_nid
@@ -69,9 +70,10 @@ class RoomStateStore:
     def put_current(self, txn: Transaction, room_nid: int, state_key_nid: int, event_nid: int) -> None:
         txn.execute(
             """
-            INSERT INTO current_state (room_nid, state_key_nid, event_nid) VALUES (%s, %s, %s)
-            ON CONFLICT (room_nid, state_key_nid) DO UPDATE SET event_nid = excluded.event_nid""",
-            (room_nid, state_key_nid, event_nid),
+            INSERT INTO current_state (room_nid, state_key_nid, event_nid, since_nid) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (room_nid, state_key_nid) DO UPDATE SET
+                event_nid = excluded.event_nid, since_nid = excluded.since_nid""",
+            (room_nid, state_key_nid, event_nid, event_nid),
         )
 
     def append(
@@ -116,6 +118,66 @@ class RoomStateStore:
             ids |= unpack(layer.added)
         return ids
 
+    def many_state_ids(self, txn: Transaction, nids: Iterable[int]) -> dict[int, StateIds]:
+        """As `state_ids` for many sets; layers that they share are read once."""
+        layers: dict[int, Layer] = {}
+        unpacked: dict[int, StateIds] = {}
+        found: dict[int, StateIds] = {}
+        for nid in nids:
+            chain: list[Layer] = []
+            wanted: int | None = nid or None
+            while wanted is not None:
+                layer = layers.get(wanted)
+                if layer is None:
+                    layer = layers[wanted] = self._layer(txn, wanted, nid)
+                chain.append(layer)
+                wanted = layer.parent_nid
+            ids: StateIds = {}
+            for layer in reversed(chain):
+                if layer.nid not in unpacked:
+                    unpacked[layer.nid] = unpack(layer.added)
+                ids = ids | unpacked[layer.nid]
+            found[nid] = ids
+        return found
+
+    def pick(self, txn: Transaction, nid: int, state_key_nids: Collection[int]) -> StateIds:
+        """Of the set only these keys, without unpacking it."""
+        ids: StateIds = {}
+        for layer in self._chain(txn, nid) if nid else ():
+            for key in state_key_nids:
+                if key not in ids and (event_nid := _search(layer.added, key)) is not None:
+                    ids[key] = event_nid
+        return ids
+
+    def hash_of(self, txn: Transaction, nid: int) -> bytes:
+        """The hash of a set; that of no state for nid 0."""
+        found = txn.value("SELECT hash FROM state_sets WHERE nid = %s", (nid,)) if nid else None
+        return bytes(found) if found is not None else bytes(16)
+
+    def with_hash(self, txn: Transaction, room_nid: int, hash_: bytes) -> int | None:
+        """A set of the room that holds just the events of this hash."""
+        nid: int | None = txn.value(
+            "SELECT nid FROM state_sets WHERE room_nid = %s AND hash = %s LIMIT 1", (room_nid, hash_)
+        )
+        return nid
+
+    def since(self, txn: Transaction, room_nid: int, nid: int) -> list[tuple[int, bool]]:
+        """(set, is it a full one?) of the room's sets from the nid on, oldest first, and of all below 0."""
+        rows = txn.rows(
+            """
+            SELECT nid, parent_nid IS NULL FROM state_sets
+            WHERE room_nid = %s AND (nid >= %s OR nid < 0) ORDER BY nid""",
+            (room_nid, nid),
+        )
+        return [(row[0], bool(row[1])) for row in rows]
+
+    def rewrite(self, txn: Transaction, nid: int, ids: StateIds, hash_: bytes) -> None:
+        """Put other content into a full set: only for state that was known in part."""
+        txn.execute(
+            "UPDATE state_sets SET hash = %s, entries = %s, added = %s WHERE nid = %s",
+            (hash_, len(ids), pack(ids), nid),
+        )
+
     def keyed(self, txn: Transaction, nid: int) -> dict[StateKey, int]:
         """The set as {(type, state key): nid of the event that holds it}."""
         ids = self.state_ids(txn, nid)
@@ -127,14 +189,33 @@ class RoomStateStore:
         chain: list[Layer] = []
         wanted: int | None = nid
         while wanted is not None:
-            layer = txn.one(
-                Layer, "SELECT nid, parent_nid, entries, added FROM state_sets WHERE nid = %s", (wanted,)
-            )
-            if layer is None:
-                raise LookupError(f"state set {wanted} is missing below {nid}: the database is damaged")
+            layer = self._layer(txn, wanted, nid)
             chain.append(layer)
             wanted = layer.parent_nid
         return chain
+
+    def _layer(self, txn: Transaction, wanted: int, nid: int) -> Layer:
+        layer = txn.one(
+            Layer, "SELECT nid, parent_nid, entries, added FROM state_sets WHERE nid = %s", (wanted,)
+        )
+        if layer is None:
+            raise LookupError(f"state set {wanted} is missing below {nid}: the database is damaged")
+        return layer
+
+
+def _search(packed: bytes, key: int) -> int | None:
+    """The event of a state key in a packed layer, which is sorted."""
+    low, high = 0, len(packed) // _PAIR.size
+    while low < high:
+        middle = (low + high) // 2
+        found, event_nid = _PAIR.unpack_from(packed, middle * _PAIR.size)
+        if found == key:
+            return int(event_nid)
+        if found < key:
+            low = middle + 1
+        else:
+            high = middle
+    return None
 
 
 def _outgrows(added: StateIds, below: Sequence[Layer]) -> bool:

@@ -8,6 +8,8 @@ from homeserver.storage.identifiers import Identifiers
 from homeserver.storage.outgoing import OutgoingStore
 from homeserver.storage.push_actions import PushActionStore
 from homeserver.storage.receipts import ReceiptStore
+from homeserver.storage.received_events import ReceivedEventStore
+from homeserver.storage.received_rooms import ReceivedRoomStore
 from homeserver.storage.relations import RelationStore
 from homeserver.storage.room_state import RoomStateStore
 from homeserver.storage.rooms import RoomStore
@@ -24,6 +26,8 @@ class RoomStores:
     relations: RelationStore
     receipts: ReceiptStore
     push_actions: PushActionStore
+    received_events: ReceivedEventStore
+    received_rooms: ReceivedRoomStore
     destinations: DestinationStore
     outgoing: OutgoingStore
 
@@ -39,6 +43,8 @@ def room_stores() -> RoomStores:
         RelationStore(),
         ReceiptStore(identifiers),
         PushActionStore(identifiers),
+        ReceivedEventStore(),
+        ReceivedRoomStore(identifiers),
         destinations,
         OutgoingStore(destinations),
     )

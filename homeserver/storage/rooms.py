@@ -19,6 +19,7 @@ class RoomRow(NamedTuple):
     depth: int
     tip: int
     state_nid: int
+    last_gap: int
     state_hash: bytes
 
 
@@ -69,7 +70,8 @@ class RoomStore:
         return txn.one(
             RoomRow,
             """
-            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid, s.hash
+            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid,
+                r.last_gap, s.hash
             FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid WHERE r.room_id = %s""",
             (room_id,),
         )
@@ -78,7 +80,8 @@ class RoomStore:
         return txn.all(
             RoomRow,
             f"""
-            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid, s.hash
+            SELECT r.nid, r.room_id, r.version, r.is_public, r.heads, r.depth, r.tip, r.state_nid,
+                r.last_gap, s.hash
             FROM rooms AS r JOIN state_sets AS s ON s.nid = r.state_nid
             WHERE r.room_id IN ({marks(room_ids)})""",
             room_ids,

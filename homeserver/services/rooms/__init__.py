@@ -61,7 +61,7 @@ class RoomServices:
 def room_services(ground: RoomGround) -> RoomServices:
     """All parts, built bottom-up."""
     database, stores, server_name = ground.database, ground.stores, ground.server_name
-    rooms = Rooms(database, (stores.rooms, stores.state), server_name)
+    rooms = Rooms(database, (stores.rooms, stores.state, stores.received_events), server_name)
     events = Events(database, stores.events)
     writer = RoomWriter(ground, rooms, events)
     user_rooms = UserRooms(database, stores.rooms)

@@ -5,9 +5,10 @@ the last is being committed; so what is here can be ahead of what is stored by t
 `pending`. Readers that must not see those ask `state_upto`.
 """
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple
 
 from homeserver.protocol import event_types
@@ -15,6 +16,7 @@ from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.room_versions import RoomVersion
+from homeserver.runtime.concurrency import Gate
 from homeserver.services.rooms.timeline_event import TimelineEvent
 
 RECENT = 60  # committed events kept at hand for sync
@@ -27,10 +29,11 @@ HISTORY_VISIBILITY: StateKey = (event_types.HISTORY_VISIBILITY, "")
 
 
 class Standing(NamedTuple):
-    """The event that holds a state key."""
+    """The event that holds a state key, and since which position: its own, but where a fork was resolved."""
 
     nid: int
     event_id: EventId
+    since: int
 
 
 class Membership(NamedTuple):
@@ -48,27 +51,54 @@ class PendingState(NamedTuple):
     before: Standing | None
 
 
+class Move(NamedTuple):
+    """From the room's present state to another: what stands differently, and what does not stand any more."""
+
+    state_nid: int
+    state_hash: int
+    changed: Sequence[tuple[Event, Standing]]
+    removed: Sequence[StateKey]
+    branches: Mapping[EventId, int]
+    """The new heads, and the state set after each."""
+    depth: int
+
+    @property
+    def members(self) -> list[UserId]:
+        """Whose membership stands differently."""
+        keys = [*(event.key for event, _ in self.changed), *self.removed]
+        return [UserId(key[1]) for key in keys if key[0] == event_types.MEMBER]
+
+
 class Room:
     """Loaded by `Rooms`, changed by the writer alone."""
 
     __slots__ = (
         "auth_memo",
+        "branches",
         "depth",
         "events",
         "fragments",
+        "has_gaps",
         "heads",
+        "held",
         "invited",
         "is_public",
         "joined",
         "joined_local",
+        "last_gap",
         "member_events",
         "members",
         "nid",
         "others",
+        "partial_servers",
         "pending",
         "recent",
         "recent_from",
+        "reference_hashes",
+        "remote_members",
+        "resolved_at",
         "room_id",
+        "servers",
         "state",
         "state_hash",
         "state_nid",
@@ -84,6 +114,7 @@ class Room:
         self.nid = nid
         self.is_public = False
         self.heads: tuple[EventId, ...] = ()
+        self.branches: dict[EventId, int] = {}  # the state set after each head, where there are several
         self.depth = 0
         self.tip = 0
         self.state_nid = 0
@@ -94,6 +125,8 @@ class Room:
         self.members: dict[UserId, Membership] = {}
         self.joined: set[UserId] = set()
         self.joined_local: set[UserId] = set()
+        self.servers: Counter[ServerName] = Counter()  # of the joined members
+        self.remote_members = 0  # of other servers, whatever their membership is or was
         self.invited = 0
         self.others: frozenset[ServerName] | None = None  # see `other_servers`
         self.told_servers: frozenset[ServerName] | None = None  # of the last outgoing event; see `Outbox`
@@ -103,6 +136,22 @@ class Room:
         self.auth_memo: dict[tuple[str, str], tuple[EventId, ...]] = {}
         self.visibility_changes: tuple[tuple[int, str], ...] | None = None
         self.fragments: dict[object, object] = {}  # what sync made of it lately
+        self.resolved_at = 0  # the last position at which state changed otherwise than by its own event
+        self.last_gap = 0  # the newest event before which something is missing
+        self.has_gaps = False  # is there any event that is named as previous and not here?
+        self.held: Gate | None = None  # closed: nobody may write now
+        self.reference_hashes: dict[EventId, str] = {}  # of heads, in room versions that write them down
+        self.partial_servers: frozenset[ServerName] = frozenset()  # known while members are being fetched
+
+    @property
+    def was_shared(self) -> bool:
+        """Did anybody of another server ever have to do with it? Then it may have forked."""
+        return self.remote_members > 0
+
+    @property
+    def state_sets(self) -> dict[EventId, int]:
+        """The state set after each forward extremity."""
+        return self.branches if self.branches else dict.fromkeys(self.heads, self.state_nid)
 
     def membership(self, user_id: UserId) -> str | None:
         member = self.members.get(user_id)
@@ -111,12 +160,13 @@ class Room:
     @property
     def is_shared(self) -> bool:
         """Has it members on other servers?"""
-        return len(self.joined) != len(self.joined_local)
+        return len(self.joined) != len(self.joined_local) or bool(self.partial_servers)
 
     def other_servers(self) -> frozenset[ServerName]:
         """The other servers with members in the room."""
         if self.others is None:
-            self.others = frozenset(map(domain_of, self.joined - self.joined_local))
+            here = {domain_of(user_id) for user_id in islice(self.joined_local, 1)}
+            self.others = frozenset(self.servers) - here | self.partial_servers
         return self.others
 
     def event(self, key: StateKey) -> Event | None:
@@ -160,8 +210,10 @@ class Room:
         return state
 
     def apply(self, event: Event, nid: int, server_name: str) -> Standing | None:
-        """Move on by an event that passed; returns what it replaced when it is state."""
+        """Move on by an event after all heads; returns what it replaced when it is state."""
         self.heads = (event.event_id,)
+        if self.branches:
+            self.branches = {}
         self.depth = max(self.depth, event.depth)
         self.tip = nid
         if event.state_key is None:
@@ -169,7 +221,7 @@ class Room:
         key = event.key
         before = self.state.get(key)
         self.pending.append(PendingState(nid, key, before))
-        self.state[key] = Standing(nid, event.event_id)
+        self.state[key] = Standing(nid, event.event_id, nid)
         self.state_hash = hash_replacing(self.state_hash, before, event.event_id)
         self.state_nid = nid
         self.auth_memo.clear()
@@ -180,9 +232,36 @@ class Room:
             self.visibility_changes = None
         return before
 
-    def committed(self, events: Sequence[TimelineEvent]) -> None:
-        """The events, applied before, are now stored."""
-        last = events[-1].nid
+    def move(self, position: int, move: Move, server_name: str) -> None:
+        """Move on by an event beside others: to these heads, and to the state that was resolved for them."""
+        self.heads = tuple(move.branches)
+        self.branches = dict(move.branches) if len(move.branches) > 1 else {}
+        self.depth = max(self.depth, move.depth)
+        self.tip = position
+        self.state_nid, self.state_hash = move.state_nid, move.state_hash
+        if not move.changed and not move.removed:
+            return
+        self.resolved_at = position
+        self.auth_memo.clear()
+        self.fragments.clear()
+        self.visibility_changes = None
+        for changed, standing in move.changed:
+            self.pending.append(PendingState(position, changed.key, self.state.get(changed.key)))
+            self.state[changed.key] = standing
+            self.remember(changed)
+            if changed.type == event_types.MEMBER:
+                self._note_member(
+                    UserId(changed.key[1]), changed.membership or "leave", position, server_name
+                )
+        for key in move.removed:
+            self.pending.append(PendingState(position, key, self.state.pop(key)))
+            self.events.pop(key, None)
+            self.member_events.pop(key, None)
+            if key[0] == event_types.MEMBER:
+                self._note_member(UserId(key[1]), "leave", position, server_name)
+
+    def committed(self, events: Sequence[TimelineEvent], last: int) -> None:
+        """The events, applied before, are now stored, and all else up to position `last`."""
         if self.pending:
             self.pending = [change for change in self.pending if change.nid > last]
         for event in events:
@@ -192,28 +271,35 @@ class Room:
 
     def set_member(self, user_id: UserId, membership: Membership, *, local: bool) -> None:
         """Put a membership as it was loaded."""
-        self._discount(user_id)
+        before = self.members.get(user_id)
+        if before is not None:
+            self._discount(user_id, before)
+        elif not local:
+            self.remote_members += 1
         self.others = None
         self.members[user_id] = membership
         if membership.membership == "join":
             self.joined.add(user_id)
+            self.servers[domain_of(user_id)] += 1
             if local:
                 self.joined_local.add(user_id)
         elif membership.membership == "invite":
             self.invited += 1
 
     def _note_member(self, user_id: UserId, membership: str, nid: int, server_name: str) -> None:
+        """A change of name keeps the position since which they are what they are."""
         before = self.members.get(user_id)
         since = before.since if before is not None and before.membership == membership else nid
         self.set_member(user_id, Membership(membership, since), local=domain_of(user_id) == server_name)
 
-    def _discount(self, user_id: UserId) -> None:
-        before = self.members.get(user_id)
-        if before is None:
-            return
+    def _discount(self, user_id: UserId, before: Membership) -> None:
         if before.membership == "join":
             self.joined.discard(user_id)
             self.joined_local.discard(user_id)
+            server = domain_of(user_id)
+            self.servers[server] -= 1
+            if not self.servers[server]:
+                del self.servers[server]
         elif before.membership == "invite":
             self.invited -= 1
 
@@ -223,6 +309,16 @@ def hash_replacing(hash_: int, before: Standing | None, after: EventId) -> int:
     if before is not None:
         hash_ -= _hash_one(before.event_id)
     return (hash_ + _hash_one(after)) % (1 << 128)
+
+
+def hash_of(event_ids: Iterable[EventId]) -> int:
+    """The hash of a state set."""
+    return sum(map(_hash_one, event_ids)) % (1 << 128)
+
+
+def hash_changed(hash_: int, gone: Iterable[EventId], come: Iterable[EventId]) -> int:
+    """The hash of a state set, some members of which changed."""
+    return (hash_ - hash_of(gone) + hash_of(come)) % (1 << 128)
 
 
 def _hash_one(event_id: EventId) -> int:

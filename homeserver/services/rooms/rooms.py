@@ -12,6 +12,7 @@ from homeserver.protocol.room_versions import room_version
 from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import Membership, Room, Standing
+from homeserver.storage.received_events import ReceivedEventStore
 from homeserver.storage.room_state import RoomStateStore, StateEntry
 from homeserver.storage.rooms import Member, RoomRow, RoomStore
 
@@ -26,6 +27,8 @@ class LoadedRoom(NamedTuple):
     row: RoomRow
     state: list[StateEntry]
     members: list[Member]
+    branches: dict[EventId, int]
+    has_gaps: bool
 
 
 class Rooms:
@@ -34,13 +37,13 @@ class Rooms:
     def __init__(
         self,
         database: Database,
-        stores: tuple[RoomStore, RoomStateStore],
+        stores: tuple[RoomStore, RoomStateStore, ReceivedEventStore],
         server_name: ServerName,
         *,
         most_members: int = 400_000,
     ) -> None:
         self._database = database
-        self._rooms, self._state = stores
+        self._rooms, self._state, self._received = stores
         self._server_name = server_name
         self._most_members = most_members
         self._weights: dict[RoomId, int] = {}
@@ -97,10 +100,17 @@ class Rooms:
             self._weight -= self._weights.pop(room.room_id)
 
     def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[LoadedRoom]:
-        return [
-            LoadedRoom(row, self._state.current(txn, row.nid), self._rooms.members(txn, row.nid))
-            for row in self._rooms.many(txn, room_ids)
-        ]
+        return [self._read_one(txn, row) for row in self._rooms.many(txn, room_ids)]
+
+    def _read_one(self, txn: Transaction, row: RoomRow) -> LoadedRoom:
+        branches: dict[EventId, int] = {}
+        heads = orjson.loads(row.heads)
+        if len(heads) > 1:
+            known = self._received.known(txn, heads)
+            branches = {head: known[head].state_after or 0 for head in heads}
+        has_gaps = bool(row.last_gap) and self._received.has_missing(txn, row.nid)
+        state = self._state.current(txn, row.nid)
+        return LoadedRoom(row, state, self._rooms.members(txn, row.nid), branches, has_gaps)
 
     def _build(self, loaded: LoadedRoom) -> Room:
         row = loaded.row
@@ -111,8 +121,11 @@ class Rooms:
         room.depth, room.tip, room.state_nid = row.depth, row.tip, row.state_nid
         room.state_hash = int.from_bytes(row.state_hash, "little")
         room.recent_from = row.tip
+        room.branches, room.last_gap, room.has_gaps = loaded.branches, row.last_gap, loaded.has_gaps
         for entry in loaded.state:
-            standing = Standing(entry.nid, entry.event_id)
+            standing = Standing(entry.nid, entry.event_id, entry.since or entry.nid)
+            if standing.since != entry.nid:
+                room.resolved_at = max(room.resolved_at, standing.since)
             room.state[entry.type, entry.state_key] = standing
             if entry.raw is not None:
                 room.remember(Event.from_raw(version, entry.raw, entry.event_id))

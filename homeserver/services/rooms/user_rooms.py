@@ -8,7 +8,7 @@ from homeserver.protocol.ids import RoomId, UserId
 from homeserver.runtime.database import Database
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.writer import Built
-from homeserver.storage.rooms import RoomStore
+from homeserver.storage.rooms import Member, RoomStore
 
 MOST_ENTRIES = 500_000
 
@@ -71,13 +71,14 @@ class UserRooms:
     def note(self, room: Room, batch: Sequence[Built]) -> None:
         """Follows the writer."""
         for built in batch:
-            if built.member is not None and built.member.is_local:
-                member = built.member
-                self._put(
-                    member.user_id,
-                    room.room_id,
-                    Place(member.membership, member.since, member.event_nid, False),
-                )
+            for member in built.members if built.member is not None or built.moved else ():
+                if member.is_local:
+                    self.put(room.room_id, member)
+
+    def put(self, room_id: RoomId, member: Member) -> None:
+        """A local user's membership is different now."""
+        place = Place(member.membership, member.since, member.event_nid, False)
+        self._put(member.user_id, room_id, place)
 
     def forget(self, user_id: UserId, room_id: RoomId) -> None:
         """The user does not want to see the room again."""

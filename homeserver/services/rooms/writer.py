@@ -7,37 +7,42 @@ A write is fenced by the room's tip: when anything else moved the room, or an ea
 same room failed, it is refused, the room is loaded afresh and the event is built again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import orjson
 
 from homeserver.protocol import event_types
 from homeserver.protocol.auth_rules import check
+from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.auth_rules.selection import auth_keys
-from homeserver.protocol.canonical_json import encode
+from homeserver.protocol.canonical_json import MAX_INTEGER
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Draft, Event, StateKey, build
-from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
-from homeserver.protocol.redaction import redact
-from homeserver.protocol.relations import Relation as RelatesTo
-from homeserver.protocol.relations import relation_of
-from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 from homeserver.runtime.database import Transaction
-from homeserver.services.push.evaluation import PushOutcome
+from homeserver.services.rooms.built import Advance, Built, records, replaced_by
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
-from homeserver.services.rooms.outbox import Outbox, Outgoing
+from homeserver.services.rooms.outbox import Outbox
+from homeserver.services.rooms.redactions import Redactions
+from homeserver.services.rooms.reference_hashes import note_hash, recall_hashes, reference_hashes
 from homeserver.services.rooms.room import CREATE, Room, Standing
 from homeserver.services.rooms.rooms import Rooms
-from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, from_event
+from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.streams import Change
-from homeserver.storage.events import ACCEPTED, NewEvent, Relation
+from homeserver.storage.events import Relation
 from homeserver.storage.rooms import Member
 
+__all__ = ["Advance", "Built", "Follower", "Proposal", "RoomWriter", "StaleRoom"]
+
 ATTEMPTS = 4
+MOST_HEADS = 10
+"""Forward extremities that one event names."""
+MOST_DEPTH = MAX_INTEGER
 
 
 class StaleRoom(MatrixError):
@@ -58,30 +63,6 @@ class Proposal:
     redacts: EventId | None = None
     txn: str | None = None
     origin_server_ts: int | None = None
-
-
-class Built(NamedTuple):
-    """An event that passed, with all that is stored beside it."""
-
-    event: Event
-    timeline: TimelineEvent
-    new: NewEvent
-    outcome: PushOutcome | None
-    relation: RelatesTo | None
-    member: Member | None
-    state_hash: bytes
-    redacts: EventId | None
-    outgoing: Outgoing | None = None
-
-
-class Advance(NamedTuple):
-    """Where a batch takes the room."""
-
-    expected_tip: int
-    tip: int
-    heads: bytes
-    depth: int
-    state_nid: int
 
 
 class Follower(Protocol):
@@ -106,6 +87,9 @@ class RoomWriter:
         self._key = ground.key
         self._followers: list[Follower] = []
         self._last_creation_ms = 0
+        self._redactions = Redactions(ground.stores)
+        self.close_forks: Callable[[Room], Awaitable[None]] = _leave_open
+        """Set by who can: brings a room down to as many heads as an event may name."""
 
     def follow(self, follower: Follower) -> None:
         self._followers.append(follower)
@@ -114,6 +98,8 @@ class RoomWriter:
         """Make the proposed events happen, all or none. Raises AuthFailure, TooLarge, RoomNotFound."""
         for attempt in range(ATTEMPTS):
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)
+            if room.branches or room.held is not None:
+                room = await self._ready(room)
             try:
                 return await self._append(room, proposals)
             except StaleRoom:
@@ -121,6 +107,14 @@ class RoomWriter:
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    async def _ready(self, room: Room) -> Room:
+        """The room, once nobody holds it and it has no more forks than an event can close."""
+        if len(room.heads) > MOST_HEADS:
+            await self.close_forks(room)
+        while room.held is not None:
+            await room.held.wait()
+        return self._rooms.find(room.room_id) or await self._rooms.load(room.room_id)
 
     async def found(
         self, version: RoomVersion, room_id: RoomId | None, proposals: Sequence[Proposal],
@@ -154,8 +148,10 @@ class RoomWriter:
         missing = room.missing(self._keys_needed(room, proposals))
         if missing:
             await self._recall(room, missing)
+        if room.version.event_id_format is EventIdFormat.EXPLICIT:
+            await recall_hashes(room, self._events)
         batch, advance = self._build_all(room, proposals)
-        return await self._keep(room, batch, advance)
+        return await self.keep(room, batch, advance)
 
     def _keys_needed(self, room: Room, proposals: Sequence[Proposal]) -> set[StateKey]:
         keys: set[StateKey] = set()
@@ -197,11 +193,12 @@ class RoomWriter:
 
     def _build(self, room: Room, proposal: Proposal) -> Built:
         event = self._authorised(room, proposal)
-        return self._applied(room, event, proposal)
+        return self.applied(room, event, txn=proposal.txn)
 
     def _authorised(self, room: Room, proposal: Proposal) -> Event:
         memo_key = (proposal.sender, proposal.type)
         auth_ids = room.auth_memo.get(memo_key) if proposal.state_key is None else None
+        names_hashes = room.version.event_id_format is EventIdFormat.EXPLICIT
         state: dict[StateKey, Event] | None = None
         if auth_ids is None:
             state = self._auth_state(room, proposal)
@@ -215,14 +212,16 @@ class RoomWriter:
                 type=proposal.type, sender=proposal.sender, content=proposal.content,
                 state_key=proposal.state_key,
                 room_id=None if not room.state and room.version.room_id_is_create_hash else room.room_id,
-                prev_event_ids=room.heads, auth_event_ids=auth_ids, depth=room.depth + 1,
+                prev_event_ids=room.heads if len(room.heads) <= MOST_HEADS else room.heads[-MOST_HEADS:],
+                auth_event_ids=auth_ids, depth=min(room.depth + 1, MOST_DEPTH),
+                reference_hashes=reference_hashes(room, state or {}) if names_hashes else {},
                 origin_server_ts=proposal.origin_server_ts or self._clock.now_ms(), redacts=proposal.redacts,
             ),
             room.version, self._server_name, self._key,
         )  # fmt: skip
         if state is not None:
             check(event, state)
-            if proposal.state_key is None and proposal.type != event_types.REDACTION:
+            if proposal.state_key is None and proposal.type != event_types.REDACTION and not names_hashes:
                 room.auth_memo[memo_key] = auth_ids
         return event
 
@@ -239,9 +238,14 @@ class RoomWriter:
                 state[key] = event
         return state
 
-    def _applied(self, room: Room, event: Event, proposal: Proposal) -> Built:
-        relation = relation_of(event.content)
-        thread_root = relation.event_id if relation is not None and relation.rel_type == "m.thread" else None
+    def applied(
+        self, room: Room, event: Event, *, txn: str | None = None, is_local: bool = True,
+        besides: ServerName | None = None,
+    ) -> Built:  # fmt: skip
+        """Move the room in memory on by an event after all its heads. It is to be kept before anything else.
+
+        `besides`: the server that made the event and asks us to pass it on to the others.
+        """
         before = room.event(event.key) if event.state_key is not None else None
         state_before = room.state_nid
         outcome = self._push.evaluate(room, event)
@@ -249,55 +253,58 @@ class RoomWriter:
         if not room.room_id:
             room.room_id = event.room_id
         outgoing = None
-        if room.is_shared or event.type == event_types.MEMBER:
-            outgoing = self._outbox.address(room, event)
+        if (is_local or besides is not None) and (room.is_shared or event.type == event_types.MEMBER):
+            outgoing = self._outbox.address(room, event, besides=besides)
         standing = room.apply(event, nid, self._server_name)
-        notify = 0 if outcome is None else outcome.notify
-        timeline = from_event(
-            event, nid=nid, state_nid=state_before, notify=notify, thread_root=thread_root, txn=proposal.txn,
-            replaced=_replaced(standing, before),
-        )  # fmt: skip
-        new = NewEvent(
-            nid, event.event_id, event.type, event.state_key, event.sender, event.depth,
-            event.origin_server_ts, state_before, standing.nid if standing else None, ACCEPTED, notify,
-            thread_root, proposal.txn, event.raw,
-        )  # fmt: skip
+        if room.version.event_id_format is EventIdFormat.EXPLICIT:
+            note_hash(room, event)
         member = None
         if event.type == event_types.MEMBER and event.state_key is not None:
-            member = self._member(room, UserId(event.state_key), nid)
-        redacts = event.redacts if event.type == event_types.REDACTION else None
+            member = self.member(room, UserId(event.state_key), nid)
+        timeline, new, relation = records(
+            event, nid=nid, state_nid=state_before, notify=0 if outcome is None else outcome.notify, txn=txn,
+            replaced=replaced_by(standing, before),
+        )  # fmt: skip
         return Built(
-            event, timeline, new, outcome, relation, member, room.state_hash.to_bytes(16, "little"), redacts,
-            outgoing,
+            event, timeline, new, outcome, relation, member, room.state_hash.to_bytes(16, "little"),
+            event.redacts if event.type == event_types.REDACTION else None, outgoing, is_local,
+            levels=PowerLevels(room.events) if event.type == event_types.REDACTION else None,
         )  # fmt: skip
 
-    def _member(self, room: Room, user_id: UserId, nid: int) -> Member:
+    def member(self, room: Room, user_id: UserId, nid: int) -> Member:
+        """The row of a membership that is new at `nid`."""
         membership = room.members[user_id]
         is_local = domain_of(user_id) == self._server_name
         return Member(user_id, membership.membership, nid, membership.since, is_local)
 
-    async def _keep(self, room: Room, batch: list[Built], advance: Advance) -> list[TimelineEvent]:
-        """Store, then tell; a failure gives the room in memory up."""
+    async def keep(
+        self, room: Room, batch: Sequence[Built], advance: Advance,
+        also: Callable[[Transaction], None] | None = None,
+    ) -> list[TimelineEvent]:  # fmt: skip
+        """Store events that were applied, then tell; a failure gives the room in memory up.
+
+        `also` runs in the same write, after the events are stored. Raises StaleRoom.
+        """
         try:
-            await self._database.write(self._store, room.nid, batch, advance)
+            await self._database.write(self._store, room.nid, batch, advance, also)
         except BaseException:
             self._rooms.discard(room)
             self._abandon(batch)
             raise
         return await self._kept(room, batch)
 
-    async def _kept(self, room: Room, batch: list[Built]) -> list[TimelineEvent]:
+    async def _kept(self, room: Room, batch: Sequence[Built]) -> list[TimelineEvent]:
         events = [built.timeline for built in batch]
         for event in events:
             self._events.note(event)
-        room.committed(events)
+        room.committed(events, batch[-1].timeline.nid)
         for built in batch:
             if built.redacts is not None:
-                await self._forget_redacted(room, built.redacts)
+                await self.forget_redacted(room, built.redacts)
         for follower in self._followers:
             follower(room, batch)
         for built in batch:
-            users = (built.member.user_id,) if built.member is not None else ()
+            users = tuple([member.user_id for member in built.members]) if built.members else ()
             self._streams.complete(built.new.nid, Change("event", (room.room_id,), users))
         return events
 
@@ -305,7 +312,7 @@ class RoomWriter:
         for built in batch:
             self._streams.complete(built.new.nid)
 
-    async def _forget_redacted(self, room: Room, target: EventId) -> None:
+    async def forget_redacted(self, room: Room, target: EventId) -> None:
         """Memory must not outlive what was taken back."""
         changed = {event.nid: event for event in await self._events.read_again(target)}
         signed = (await self._events.signed([target])).get(target)
@@ -319,7 +326,10 @@ class RoomWriter:
                 room.remember(signed)
         room.fragments.clear()
 
-    def _store(self, txn: Transaction, room_nid: int, batch: Sequence[Built], advance: Advance) -> None:
+    def _store(
+        self, txn: Transaction, room_nid: int, batch: Sequence[Built], advance: Advance,
+        also: Callable[[Transaction], None] | None = None,
+    ) -> None:  # fmt: skip
         """One write of the room. Raises StaleRoom when it is not where the batch expects it."""
         stores = self._stores
         if not stores.rooms.advance(
@@ -329,6 +339,8 @@ class RoomWriter:
             raise StaleRoom
         for built in batch:
             self._store_one(txn, room_nid, built)
+        if also is not None:
+            also(txn)
 
     def _store_new(
         self, txn: Transaction, room: Room, batch: Sequence[Built], advance: Advance,
@@ -348,7 +360,8 @@ class RoomWriter:
                 txn, room_nid, nid=new.nid, parent_nid=new.state_nid or 0, hash_=built.state_hash,
                 added={key_nid: new.nid},
             )  # fmt: skip
-            stores.state.put_current(txn, room_nid, key_nid, new.nid)
+            if built.is_current:
+                stores.state.put_current(txn, room_nid, key_nid, new.nid)
         stores.events.insert(txn, room_nid, new, key_nid)
         if built.member is not None:
             stores.rooms.put_member(txn, room_nid, built.member)
@@ -358,20 +371,13 @@ class RoomWriter:
                 txn, room_nid, Relation(new.nid, relation.event_id, relation.rel_type, relation.key)
             )
         if built.redacts is not None:
-            self._store_redaction(txn, new.nid, built.event, built.redacts)
+            assert built.levels is not None
+            self._redactions.redact(txn, new.nid, built.event, built.redacts, built.levels)
         if built.outgoing is not None:
             self._outbox.store(txn, room_nid, new.nid, built.outgoing)
         if built.outcome is not None:
             stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)
 
-    def _store_redaction(self, txn: Transaction, nid: int, redaction: Event, target_id: EventId) -> None:
-        for located in self._stores.events.by_ids(txn, [target_id]):
-            if located.room_id == redaction.room_id and located.row.redaction_id is None:
-                emptied = redact(redaction.version, orjson.loads(located.row.raw))
-                self._stores.events.redact(txn, located.row.nid, redaction_nid=nid, raw=encode(emptied))
 
-
-def _replaced(standing: Standing | None, before: Event | None) -> Replaced | None:
-    if standing is None or before is None:
-        return None
-    return Replaced(standing.nid, before.event_id, before.sender, before.content)
+async def _leave_open(room: Room) -> None:
+    """Nobody closes forks."""

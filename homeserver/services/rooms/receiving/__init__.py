@@ -19,17 +19,34 @@ from homeserver.services.rooms.receiving.ports import CannotJudge, Keys, NoRemot
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
 
-__all__ = ["CannotJudge", "Gap", "Keys", "NoRemote", "NotInRoomHere", "Receiving", "Remote"]
+__all__ = ["CannotJudge", "Gap", "Keys", "NoRemote", "NotInRoomHere", "Receiving", "Remote", "RemoteJoin"]
 
 Pdu = Mapping[str, Json]
 
 
 class Gap(NamedTuple):
-    """An event we do not have, though one that we have follows it. `depth`, `nid`: of the one that follows."""
+    """An event we do not have, though one that we have follows it: `depth` and `nid` are of that one."""
 
     event_id: EventId
     depth: int
     nid: int
+
+
+class RemoteJoin(NamedTuple):
+    """What send_join answered. `join`: our user's join, as it was signed in the end.
+
+    `is_partial`: the memberships were left out (`members_omitted`); they are fetched afterwards, from any of
+    `servers_in_room`, by work that survives restarts.
+    """
+
+    room_id: RoomId
+    version: RoomVersion
+    join: Pdu
+    state: Sequence[Pdu]
+    auth_chain: Sequence[Pdu]
+    origin: ServerName
+    servers_in_room: Sequence[ServerName] = ()
+    is_partial: bool = False
 
 
 class Receiving:
@@ -62,15 +79,10 @@ class Receiving:
         """The IDs of the state before an event of a room we are in. Raises NotFound."""
         raise NotImplementedError
 
-    async def accept_join(
-        self, room_id: RoomId, version: RoomVersion, join: Pdu, *, state: Sequence[Pdu],
-        auth_chain: Sequence[Pdu], origin: ServerName, servers_in_room: Sequence[ServerName] = (),
-        is_partial: bool = False,
-    ) -> Room:  # fmt: skip
+    async def accept_join(self, joined: RemoteJoin) -> Room:
         """Our own join of a room elsewhere, as send_join answered it: afterwards we are in the room.
 
-        `is_partial`: the memberships were left out (`members_omitted`); they are fetched afterwards, from any
-        of `servers_in_room`, by work that survives restarts. Raises AuthFailure, BadPdu..., with nothing kept.
+        Raises AuthFailure, BadPdu, BadSignature..., with nothing but outliers kept.
         """
         raise NotImplementedError
 
@@ -79,7 +91,7 @@ class Receiving:
     ) -> None:
         """A membership event of a local user in a room that this server is not in.
 
-        An invite as it came in (checked signatures: the caller has added ours), a knock that was accepted, or a
+        An invite as it came in (its signatures were checked, ours was added), a knock that was accepted, or a
         leave (invite refused, knock taken back, or kick). `stripped` is shown to the user in sync.
         """
         raise NotImplementedError

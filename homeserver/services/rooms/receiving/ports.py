@@ -52,7 +52,7 @@ class Remote(Protocol):
         self, destination: ServerName, room_id: RoomId, *, earliest: Sequence[EventId],
         latest: Sequence[EventId], limit: int, min_depth: int,
     ) -> Sequence[JsonObject]:  # fmt: skip
-        """POST get_missing_events: what lies between `earliest`, which we have, and `latest`, whose prevs we lack."""
+        """POST get_missing_events: what lies between `earliest`, which we have, and `latest`."""
 
     async def state_ids(self, destination: ServerName, room_id: RoomId, event_id: EventId) -> RemoteStateIds:
         """GET state_ids: the state before the event."""

@@ -1,0 +1,142 @@
+"""Rooms of other servers: joined in part, known from outside, and whole states written at once."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.runtime.database import Transaction
+from homeserver.storage.identifiers import Identifiers
+from homeserver.storage.rooms import Member
+
+
+class PartialRoom(NamedTuple):
+    """A room some of whose state is still to be fetched. `servers`: JSON list."""
+
+    room_id: RoomId
+    join_id: EventId
+    state_nid: int
+    servers: bytes
+
+
+class OutsideMembership(NamedTuple):
+    """What a user was shown of a room. `stripped`: JSON list."""
+
+    event_nid: int
+    stripped: bytes
+
+
+class CurrentEntry(NamedTuple):
+    """A line of a room's current state, by number."""
+
+    state_key_nid: int
+    event_nid: int
+    since_nid: int
+
+
+class ReceivedRoomStore:
+    """Rows that only rooms of other servers have."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        self._identifiers = identifiers
+
+    def create_or_get(self, txn: Transaction, room_id: RoomId, version: str) -> int:
+        """The room's nid; a new row has no state yet, which `Rooms` takes for a room not known."""
+        nid = txn.value("SELECT nid FROM rooms WHERE room_id = %s", (room_id,))
+        if nid is None:
+            nid = txn.value(
+                """
+                INSERT INTO rooms (room_id, version, is_public, heads, depth, tip, state_nid)
+                VALUES (%s, %s, %s, %s, 0, 0, 0) RETURNING nid""",
+                (room_id, version, False, b"[]"),
+            )
+        return int(nid)
+
+    def put_current(self, txn: Transaction, room_nid: int, entries: Iterable[CurrentEntry]) -> None:
+        txn.executemany(
+            """
+            INSERT INTO current_state (room_nid, state_key_nid, event_nid, since_nid) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (room_nid, state_key_nid) DO UPDATE SET
+                event_nid = excluded.event_nid, since_nid = excluded.since_nid""",
+            [(room_nid, *entry) for entry in entries],
+        )
+
+    def remove_current(self, txn: Transaction, room_nid: int, state_key_nids: Iterable[int]) -> None:
+        txn.executemany(
+            "DELETE FROM current_state WHERE room_nid = %s AND state_key_nid = %s",
+            [(room_nid, nid) for nid in state_key_nids],
+        )
+
+    def clear_current(self, txn: Transaction, room_nid: int) -> None:
+        """Before a state that has nothing to do with what was known is put in its place."""
+        txn.execute("DELETE FROM current_state WHERE room_nid = %s", (room_nid,))
+
+    def put_members(self, txn: Transaction, room_nid: int, members: Sequence[Member]) -> None:
+        """As RoomStore.put_member, many at once."""
+        nids = self._identifiers.user_nids(txn, [member.user_id for member in members])
+        txn.executemany(
+            """
+            INSERT INTO memberships
+                (room_nid, user_nid, membership, event_nid, since_nid, is_local, forgotten)
+            VALUES (%s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (room_nid, user_nid) DO UPDATE SET membership = excluded.membership,
+                event_nid = excluded.event_nid, since_nid = excluded.since_nid,
+                forgotten = excluded.forgotten""",
+            [
+                (
+                    room_nid, nids[member.user_id], member.membership, member.event_nid, member.since,
+                    member.is_local, False,
+                )
+                for member in members
+            ],
+        )  # fmt: skip
+
+    # Joined in part
+
+    def put_partial(self, txn: Transaction, room_nid: int, partial: PartialRoom) -> None:
+        txn.execute(
+            """
+            INSERT INTO partial_rooms (room_nid, join_id, state_nid, servers) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (room_nid) DO UPDATE SET join_id = excluded.join_id,
+                state_nid = excluded.state_nid, servers = excluded.servers""",
+            (room_nid, partial.join_id, partial.state_nid, partial.servers),
+        )
+
+    def remove_partial(self, txn: Transaction, room_nid: int) -> None:
+        txn.execute("DELETE FROM partial_rooms WHERE room_nid = %s", (room_nid,))
+
+    def partial(self, txn: Transaction) -> list[PartialRoom]:
+        """All of them."""
+        return txn.all(
+            PartialRoom,
+            """
+            SELECT rooms.room_id, p.join_id, p.state_nid, p.servers
+            FROM partial_rooms AS p JOIN rooms ON rooms.nid = p.room_nid ORDER BY p.room_nid""",
+        )
+
+    # From outside
+
+    def put_outside(
+        self, txn: Transaction, room_nid: int, user_id: UserId, *, event_nid: int, stripped: bytes
+    ) -> None:
+        user_nid = self._identifiers.user_nid(txn, user_id)
+        txn.execute(
+            """
+            INSERT INTO outside_memberships (room_nid, user_nid, event_nid, stripped) VALUES (%s, %s, %s, %s)
+            ON CONFLICT (room_nid, user_nid) DO UPDATE SET
+                event_nid = excluded.event_nid, stripped = excluded.stripped""",
+            (room_nid, user_nid, event_nid, stripped),
+        )
+
+    def outside(self, txn: Transaction, room_id: RoomId, user_id: UserId) -> OutsideMembership | None:
+        return txn.one(
+            OutsideMembership,
+            """
+            SELECT o.event_nid, o.stripped FROM outside_memberships AS o
+            JOIN rooms ON rooms.nid = o.room_nid JOIN user_ids AS u ON u.nid = o.user_nid
+            WHERE rooms.room_id = %s AND u.user_id = %s""",
+            (room_id, user_id),
+        )
+
+    def remove_outside(self, txn: Transaction, room_nid: int) -> None:
+        """We are in the room now: its own state tells."""
+        txn.execute("DELETE FROM outside_memberships WHERE room_nid = %s", (room_nid,))
