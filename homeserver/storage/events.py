@@ -14,6 +14,19 @@ from homeserver.storage.identifiers import Identifiers
 
 ACCEPTED, REJECTED, SOFT_FAILED, OUTLIER = range(4)
 MANY = 500  # marks in one IN (...)
+DEVICE_END = "\x1f"
+"""Stands between device and transaction id in `txn`: a device id has no control characters."""
+
+
+def txn_of(device: str, txn_id: str) -> str:
+    """What the column `txn` holds for an event that the device sent under the transaction id."""
+    return f"{device}{DEVICE_END}{txn_id}"
+
+
+def device_and_txn_id(txn: str) -> tuple[str, str]:
+    """The reverse of `txn_of`."""
+    device, _, txn_id = txn.partition(DEVICE_END)
+    return device, txn_id
 
 
 class EventRow(NamedTuple):
@@ -253,9 +266,22 @@ class EventStore:
             FROM events AS e JOIN rooms ON rooms.nid = e.room_nid
             WHERE e.sender_nid = %s AND e.txn >= %s AND e.txn < %s AND e.origin_server_ts >= %s
             ORDER BY e.nid DESC LIMIT %s""",
-            (user_nid, f"{device} ", f"{device}!", since_ts, limit),
+            (user_nid, device + DEVICE_END, device + chr(ord(DEVICE_END) + 1), since_ts, limit),
         )
         return newest_first[::-1]
+
+    def sent_under(
+        self, txn: Transaction, user_id: UserId, sent_txn: str, since_ts: int
+    ) -> list[SentTransaction]:
+        """What the user sent under one transaction id of one device (`txn_of`) since the time (ms)."""
+        return txn.all(
+            SentTransaction,
+            """
+            SELECT e.txn, rooms.room_id, e.type, e.event_id
+            FROM events AS e JOIN rooms ON rooms.nid = e.room_nid
+            WHERE e.sender_nid = %s AND e.txn = %s AND e.origin_server_ts >= %s""",
+            (self._identifiers.user_nid(txn, user_id), sent_txn, since_ts),
+        )
 
     def redact(self, txn: Transaction, target_nid: int, *, redaction_nid: int, raw: bytes) -> None:
         """Replace the target's JSON by what the redaction leaves of it."""

@@ -36,6 +36,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
 from homeserver.services.rooms.writer import Proposal, RoomWriter
+from homeserver.storage.events import txn_of
 
 
 class RoomSending:
@@ -68,10 +69,10 @@ class RoomSending:
 
         async def send() -> EventId:
             if type_ == event_types.REDACTION:
-                return await self._redact(requester.user_id, room_id, content, f"{device} {txn_id}")
+                return await self._redact(requester.user_id, room_id, content, txn_of(device, txn_id))
             if type_ == event_types.REACTION:
                 await self._refuse_second_annotation(requester.user_id, room_id, content)
-            proposal = Proposal(type_, requester.user_id, content, txn=f"{device} {txn_id}")
+            proposal = Proposal(type_, requester.user_id, content, txn=txn_of(device, txn_id))
             await joined_room(self._rooms, room_id, requester.user_id)
             return (await self._writer.append(room_id, [proposal]))[0].event_id
 
@@ -88,7 +89,7 @@ class RoomSending:
         device = requester.device_id or ""
         return await self._transactions.once(
             requester.user_id, device, TransactionKey(room_id, event_types.REDACTION, txn_id),
-            lambda: self._redact(requester.user_id, room_id, content, f"{device} {txn_id}"),
+            lambda: self._redact(requester.user_id, room_id, content, txn_of(device, txn_id)),
         )  # fmt: skip
 
     async def set_state(

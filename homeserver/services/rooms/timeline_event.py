@@ -13,7 +13,7 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.storage.events import EventRow
+from homeserver.storage.events import EventRow, device_and_txn_id
 
 
 class Replaced(NamedTuple):
@@ -71,7 +71,7 @@ class TimelineEvent:
         """What only the device that sent it gets to see: its transaction id."""
         if self.txn is None or self.sender != user_id:
             return b""
-        device, _, txn_id = self.txn.partition(" ")
+        device, txn_id = device_and_txn_id(self.txn)
         return b',"transaction_id":' + orjson.dumps(txn_id) if device == device_id else b""
 
     @property

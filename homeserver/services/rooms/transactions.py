@@ -1,6 +1,7 @@
 """Transaction ids: a request repeated after a lost answer gets the same event, also after a restart.
 
-What a device sent in the last day is read once, when it first sends; from then on memory knows.
+What a device sent in the last day is read once, when it first sends; from then on memory knows, unless it was
+more than memory keeps: then the database is asked for each id that memory does not have.
 https://spec.matrix.org/latest/client-server-api/#transaction-identifiers
 """
 
@@ -13,7 +14,7 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Database
-from homeserver.storage.events import EventStore
+from homeserver.storage.events import EventStore, SentTransaction, device_and_txn_id, txn_of
 
 DAY_MS = 24 * 3600 * 1000
 MOST_DEVICES = 20_000
@@ -40,6 +41,8 @@ class Transactions:
         self._clock = clock
         self._devices: OrderedDict[tuple[UserId, str], Sent] = OrderedDict()
         self._doubts: Counter[tuple[UserId, str]] = Counter()
+        self._cut_ms: dict[tuple[UserId, str], int] = {}
+        """When memory last let go of something that the device sent, of the devices in memory."""
         self._running: KeyedLock = KeyedLock()
 
     async def once(
@@ -54,6 +57,8 @@ class Transactions:
             return known
         async with self._running.hold((user_id, device, key)):
             known = sent.get(key)
+            if known is None and self._is_cut(user_id, device):
+                known = await self._look_up(user_id, device, key)
             if known is not None:
                 return known
             try:
@@ -83,8 +88,23 @@ class Transactions:
         if sent is None:
             sent = self._remember(user_id, device, OrderedDict())
         for row in rows:
-            sent.setdefault(TransactionKey(row.room_id, row.type, row.txn.partition(" ")[2]), row.event_id)
+            sent.setdefault(_key_of(row), row.event_id)
+        if len(rows) == MOST_OF_A_DEVICE:
+            self._cut_ms[user_id, device] = self._clock.now_ms()
         return sent
+
+    def _is_cut(self, user_id: UserId, device: str) -> bool:
+        """May the device have sent in the last day what memory does not know?"""
+        cut_ms = self._cut_ms.get((user_id, device))
+        return cut_ms is not None and self._clock.now_ms() - cut_ms < DAY_MS
+
+    async def _look_up(self, user_id: UserId, device: str, key: TransactionKey) -> EventId | None:
+        """What the database knows of one transaction."""
+        since = self._clock.now_ms() - DAY_MS
+        rows = await self._database.look_up(
+            self._store.sent_under, user_id, txn_of(device, key.txn_id), since
+        )
+        return next((row.event_id for row in rows if _key_of(row) == key), None)
 
     def _note(self, user_id: UserId, device: str, key: TransactionKey, event_id: EventId) -> None:
         """In what memory knows of the device by now: it may have been forgotten or read again meanwhile."""
@@ -95,9 +115,15 @@ class Transactions:
         sent[key] = event_id
         if len(sent) > MOST_OF_A_DEVICE:
             sent.popitem(last=False)
+            self._cut_ms[user_id, device] = self._clock.now_ms()
 
     def _remember(self, user_id: UserId, device: str, sent: Sent) -> Sent:
         self._devices[user_id, device] = sent
         if len(self._devices) > MOST_DEVICES:
-            self._devices.popitem(last=False)
+            forgotten, _ = self._devices.popitem(last=False)
+            self._cut_ms.pop(forgotten, None)
         return sent
+
+
+def _key_of(row: SentTransaction) -> TransactionKey:
+    return TransactionKey(row.room_id, row.type, device_and_txn_id(row.txn)[1])

@@ -23,7 +23,7 @@ CREATE TABLE state_keys (
 
 CREATE TABLE events (
     nid {ID},                        -- the position at which it reached us
-    event_id TEXT NOT NULL UNIQUE,
+    event_id TEXT {BINARY} NOT NULL UNIQUE,
     room_nid BIGINT NOT NULL,
     type TEXT NOT NULL,
     state_key_nid BIGINT,            -- null: not a state event
@@ -36,7 +36,7 @@ CREATE TABLE events (
     notify BIGINT NOT NULL,          -- for everyone on the predefined push rules: 0 no, 1 notify, 2 highlight
     thread_root TEXT,
     redacted_by BIGINT,              -- the redaction that emptied it
-    txn TEXT,                        -- "device transaction" of the local sender
+    txn TEXT {BINARY},               -- device U+001F transaction, of the local sender
     raw {BYTES} NOT NULL
 );
 CREATE INDEX events_by_stream ON events (room_nid, nid);

@@ -8,8 +8,8 @@ from homeserver.protocol.errors import Forbidden
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.concurrency import Gate
 from homeserver.runtime.database import Database, Transaction
-from homeserver.services.rooms.transactions import MOST_OF_A_DEVICE, TransactionKey, Transactions
-from homeserver.storage.events import SentTransaction
+from homeserver.services.rooms.transactions import DAY_MS, MOST_OF_A_DEVICE, TransactionKey, Transactions
+from homeserver.storage.events import SentTransaction, txn_of
 from tests.support.clock import FakeClock
 from tests.support.running import Running, result
 
@@ -23,12 +23,19 @@ class Stored:
     def __init__(self) -> None:
         self.rows: list[SentTransaction] = []
         self.reads = 0
+        self.look_ups = 0
 
     def sent_by_device(
         self, txn: Transaction, user_id: UserId, device: str, since_ts: int, *, limit: int
     ) -> list[SentTransaction]:
         self.reads += 1
         return self.rows[-limit:]
+
+    def sent_under(
+        self, txn: Transaction, user_id: UserId, sent_txn: str, since_ts: int
+    ) -> list[SentTransaction]:
+        self.look_ups += 1
+        return [row for row in self.rows if row.txn == sent_txn]
 
 
 class Sender:
@@ -46,7 +53,7 @@ class Sender:
     async def send(self, txn_id: str) -> EventId:
         self.events += 1
         event_id = EventId(f"${self.events}")
-        self.stored.rows.append(SentTransaction(f"PHONE {txn_id}", ROOM, "m.room.message", event_id))
+        self.stored.rows.append(SentTransaction(txn_of("PHONE", txn_id), ROOM, "m.room.message", event_id))
         return event_id
 
 
@@ -79,6 +86,38 @@ def test_it_is_known_after_a_restart(sender: Sender, sqlite_database: Database, 
     again.transactions = Transactions(sqlite_database, sender.stored, time)  # type: ignore[arg-type]
 
     assert result(again.once(f"{MOST_OF_A_DEVICE + 9}")) == last
+
+
+def test_more_than_memory_keeps_is_not_sent_again(sender: Sender) -> None:
+    first = result(sender.once("first"))
+    for number in range(MOST_OF_A_DEVICE):
+        result(sender.once(f"{number}"))
+    assert sender.stored.look_ups == 0
+
+    assert result(sender.once("first")) == first
+    assert sender.stored.look_ups == 1
+
+
+def test_more_than_memory_keeps_is_not_sent_again_after_a_restart(
+    sender: Sender, sqlite_database: Database, time: FakeClock
+) -> None:
+    first = result(sender.once("first"))
+    for number in range(MOST_OF_A_DEVICE):
+        result(sender.once(f"{number}"))
+    sender.transactions = Transactions(sqlite_database, sender.stored, time)  # type: ignore[arg-type]
+
+    assert result(sender.once("first")) == first
+
+
+def test_what_memory_let_go_more_than_a_day_ago_is_not_looked_up(sender: Sender, time: FakeClock) -> None:
+    for number in range(MOST_OF_A_DEVICE + 1):
+        result(sender.once(f"{number}"))
+    time.advance(DAY_MS / 1000)
+    result(sender.once("new"))
+    assert sender.stored.look_ups == 0
+
+    result(sender.once("newer"))  # "new" pushed out something again
+    assert sender.stored.look_ups == 1
 
 
 def test_one_failure_does_not_forget_what_is_being_sent(sender: Sender) -> None:
