@@ -66,7 +66,9 @@ class LeftRooms:
             return window
         found = (await self.events.by_nids([gone], room.room_id, room.version)).get(gone)
         wanted = query.filter.room.timeline
-        if found is None or not wanted.matches_event(found.type, found.sender, found.content):
+        if found is None or not wanted.matches_event(
+            found.type, found.sender, found.content, room_id=room.room_id
+        ):
             return window
         if window.timeline:
             return window._replace(timeline=[*window.timeline, found])

@@ -167,7 +167,8 @@ class Sync:
     async def _receipts(
         self, query: SyncQuery, rooms: Collection[RoomId], fresh: Collection[RoomId]
     ) -> dict[RoomId, Sequence[bytes]]:
-        if not query.filter.room.ephemeral.takes_type("m.receipt"):
+        wanted = query.filter.room.ephemeral
+        if not wanted.takes_type("m.receipt"):
             return {}
         receipts = self._sources.receipts
         known = [
@@ -178,6 +179,7 @@ class Sync:
         found = await receipts.changed_in(known, query.since, query.user_id) if known else {}
         if fresh:
             found |= await receipts.changed_in(list(fresh), 0, query.user_id)
+        found = {room_id: contents for room_id, contents in found.items() if wanted.takes_room(room_id)}
         return {
             room_id: [
                 b'{"type":"m.receipt","content":' + orjson.dumps(content) + b"}" for content in contents
@@ -195,12 +197,17 @@ class Sync:
     ) -> Extras:
         ephemeral = list(receipts)
         typing = self._sources.typing_notifications
-        if typing.position(room_id) > query.since and query.filter.room.ephemeral.takes_type("m.typing"):
+        wanted = query.filter.room.ephemeral
+        if (
+            typing.position(room_id) > query.since
+            and wanted.takes_type("m.typing")
+            and wanted.takes_room(room_id)
+        ):
             users = [user for user in typing.users(room_id) if user not in query.ignored]
             if users or not query.is_initial:
                 ephemeral.append(b'{"type":"m.typing","content":{"user_ids":' + orjson.dumps(users) + b"}}")
         wanted = query.filter.room.account_data
-        own = [_account_data_event(entry) for entry in entries if wanted.matches(entry.type)]
+        own = [_account_data_event(e) for e in entries if wanted.matches(e.type) and wanted.takes_room(room_id)]
         return Extras(ephemeral, own, unread)
 
     async def _account_data(

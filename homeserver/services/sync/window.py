@@ -168,7 +168,7 @@ class Windows:
 
 
 def _takes(filter_: RoomEventFilter, event: TimelineEvent) -> bool:
-    return filter_.matches_event(event.type, event.sender, event.content)
+    return filter_.matches_event(event.type, event.sender, event.content, room_id=event.room_id)
 
 
 def names_other_than(user_id: UserId, room: Room) -> list[UserId]:

@@ -1,0 +1,213 @@
+"""Filters of /sync: what comes, and which members come along.
+
+https://spec.matrix.org/latest/client-server-api/#filtering
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.support.people import Person, path
+from tests.support.whole_server import WholeServer
+
+LAZY: dict[str, Any] = {"room": {"state": {"lazy_load_members": True}}}
+
+
+def lazy(limit: int) -> dict[str, Any]:
+    return {"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": limit}}}
+
+
+def test_a_stored_filter_works_like_one_given(each_server: WholeServer) -> None:
+    alice = each_server.register("alice")
+    room = alice.create_room()
+    alice.send_many(room, "abc")
+    wanted = {"room": {"timeline": {"limit": 2}}}
+    filter_id = alice.ask("POST", path("user", alice.user_id, "filter"), wanted)["filter_id"]
+    for _ in range(2):
+        assert alice.sync(since=None, filter=filter_id).texts(room) == ["b", "c"]
+        assert alice.sync(since=None, filter=wanted).texts(room) == ["b", "c"]
+        each_server.restart()
+
+
+@pytest.mark.parametrize(
+    ("timeline", "expected"),
+    [
+        ({"types": ["m.room.message"]}, ["a", "b"]),
+        ({"types": ["org.*"]}, ["c"]),
+        ({"not_types": ["m.room.*"]}, ["c"]),
+        ({"types": []}, []),
+        ({"senders": ["@bob:test"], "types": ["m.room.message"]}, ["b"]),
+        ({"not_senders": ["@bob:test"]}, ["a", "c"]),
+        ({"rooms": []}, []),
+        ({"limit": 1}, ["c"]),
+    ],
+)
+def test_timelines_are_filtered(alice: Person, bob: Person, timeline: Any, expected: list[str]) -> None:
+    room = alice.create_room(members=[bob])
+    since = alice.sync().next_batch
+    alice.send(room, "a")
+    bob.send(room, "b")
+    alice.send(room, {"body": "c"}, type_="org.example")
+    assert alice.sync(since=since, filter={"room": {"timeline": timeline}}).texts(room) == expected
+    assert alice.sync(since=None, filter={"room": {"timeline": timeline}}).texts(room) == expected
+
+
+def test_the_limit_counts_what_the_filter_takes(alice: Person) -> None:
+    room = alice.create_room()
+    since = alice.sync().next_batch
+    for number in range(30):
+        alice.send(room, str(number), type_="m.room.message" if number % 5 == 0 else "org.example")
+    timeline = {"types": ["m.room.message"], "limit": 3}
+    synced = alice.sync(since=since, filter={"room": {"timeline": timeline}})
+    assert (synced.texts(room), synced.is_limited(room)) == (["15", "20", "25"], True)
+    timeline["limit"] = 6
+    synced = alice.sync(since=since, filter={"room": {"timeline": timeline}})
+    assert (synced.texts(room), synced.is_limited(room)) == (["0", "5", "10", "15", "20", "25"], False)
+
+
+def test_a_rare_type_is_found_far_back(alice: Person) -> None:
+    room = alice.create_room()
+    since = alice.sync().next_batch
+    alice.send(room, {"body": "rare"}, type_="org.example.rare")
+    alice.send_many(room, map(str, range(150)))
+    wanted = {"room": {"timeline": {"types": ["org.example.rare"], "limit": 5}}}
+    synced = alice.sync(since=since, filter=wanted)
+    assert synced.texts(room) == ["rare"]
+    assert not synced.is_limited(room)
+
+
+def test_state_is_filtered(alice: Person, bob: Person) -> None:
+    room = alice.create_room(members=[bob], name="Den")
+    state = {"types": ["m.room.member", "m.room.name"], "not_senders": [bob.user_id]}
+    synced = alice.sync(filter={"room": {"state": state, "timeline": {"limit": 0}}})
+    assert set(synced.state(room)) == {("m.room.member", alice.user_id), ("m.room.name", "")}
+
+
+@pytest.mark.parametrize("part", [{"rooms": ["{room}"]}, {"not_rooms": ["{other}"]}])
+def test_rooms_are_filtered(alice: Person, bob: Person, part: dict[str, list[str]]) -> None:
+    room, other = alice.create_room(members=[bob]), alice.create_room(members=[bob])
+    wanted = {
+        "room": {key: [one.format(room=room, other=other) for one in rooms] for key, rooms in part.items()}
+    }
+    assert set(alice.sync(since=None, filter=wanted).joined) == {room}
+    alice.send(other)
+    assert alice.sync(filter=wanted).is_empty
+    alice.send(room)
+    assert set(alice.sync(filter=wanted).joined) == {room}
+
+
+def test_ephemeral_events_and_account_data_are_filtered(alice: Person, bob: Person) -> None:
+    room = alice.create_room(members=[bob])
+    event_id = alice.send(room)
+    bob.read(room, event_id)
+    bob.start_typing(room)
+    alice.put_account_data("org.example.a", {"a": 1})
+    alice.put_account_data("org.example.b", {"b": 1})
+    alice.put_account_data("org.example.a", {"a": 1}, room=room)
+    alice.put_account_data("org.example.b", {"b": 1}, room=room)
+    wanted = {
+        "account_data": {"types": ["org.example.a"]},
+        "room": {"ephemeral": {"types": ["m.typing"]}, "account_data": {"not_types": ["org.example.a"]}},
+    }
+    synced = alice.sync(filter=wanted)
+    assert (synced.typing(room), synced.receipts(room)) == ({bob.user_id}, {})
+    assert set(synced.account_data) == {"org.example.a"}
+    assert set(synced.room_account_data(room)) == {"org.example.b"}
+    nothing = {
+        "account_data": {"types": []},
+        "room": {"ephemeral": {"types": []}, "account_data": {"types": []}},
+    }
+    synced = alice.sync(since=None, filter=nothing)
+    assert (synced.typing(room), synced.account_data, synced.room_account_data(room)) == (set(), {}, {})
+
+
+def test_parts_of_rooms_can_be_filtered_by_room(alice: Person, bob: Person) -> None:
+    room, other = alice.create_room(members=[bob]), alice.create_room(members=[bob])
+    for one in (room, other):
+        bob.read(one, bob.send(one))
+        bob.start_typing(one)
+        alice.put_account_data("org.example", {}, room=one)
+    only = {"rooms": [room]}
+    synced = alice.sync(filter={"room": {"timeline": only, "ephemeral": only, "account_data": only}})
+    assert (synced.texts(room), synced.typing(room)) == (["hello"], {bob.user_id})
+    assert synced.receipts(room)
+    assert synced.room_account_data(room)
+    assert (synced.texts(other), synced.typing(other), synced.receipts(other)) == ([], set(), {})
+    assert not synced.room_account_data(other)
+
+
+# Lazy members
+
+
+def test_lazy_members_are_those_who_spoke_and_oneself(alice: Person, bob: Person, carol: Person) -> None:
+    room = alice.create_room(members=[bob, carol])
+    alice.send_many(room, "abc")
+    bob.send(room, "d")
+    assert carol.sync(filter=lazy(1)).members(room) == {bob.user_id, carol.user_id}
+    assert carol.sync(since=None, filter=lazy(2)).members(room) == {alice.user_id, bob.user_id, carol.user_id}
+
+
+def test_members_of_the_timeline_need_not_come_as_state(alice: Person, bob: Person) -> None:
+    room = alice.create_room(preset="public_chat")
+    alice.sync(filter=LAZY)
+    bob.join(room)
+    bob.send(room)
+    synced = alice.sync(filter=LAZY)
+    assert bob.user_id not in synced.members(room)
+    assert ("m.room.member", bob.user_id) in synced.known_state(room)
+
+
+def test_lazy_members_come_with_each_who_speaks(alice: Person, bob: Person, carol: Person) -> None:
+    room = alice.create_room(members=[bob, carol])
+    carol.sync(filter=lazy(1))
+    alice.send(room)
+    assert carol.sync(filter=lazy(5)).members(room) == {alice.user_id}
+    bob.send(room)
+    assert carol.sync(filter=lazy(5)).members(room) == {bob.user_id}
+
+
+def test_lazy_members_of_a_gap_are_those_who_changed_or_speak(
+    server: WholeServer, alice: Person, bob: Person, carol: Person
+) -> None:
+    dave = server.register("dave")
+    room = alice.create_room(members=[bob, carol], preset="public_chat")
+    carol.sync(filter=lazy(1))
+    dave.join(room)
+    alice.send_many(room, "abc")
+    bob.send(room, "d")
+    synced = carol.sync(filter=lazy(1))
+    assert synced.is_limited(room)
+    assert bob.user_id in synced.members(room)
+    assert alice.user_id not in synced.members(room)
+
+
+def test_lazy_loading_leaves_other_state_alone(alice: Person, bob: Person) -> None:
+    room = alice.create_room(members=[bob], name="Den")
+    synced = bob.sync(filter=lazy(1))
+    assert ("m.room.name", "") in synced.state(room)
+    assert ("m.room.power_levels", "") in synced.state(room)
+
+
+def test_lazy_loading_shows_everybody_who_left_in_the_timeline(alice: Person, bob: Person) -> None:
+    room = alice.create_room(members=[bob])
+    alice.sync(filter=LAZY)
+    bob.send(room, "bye")
+    bob.leave(room)
+    synced = alice.sync(filter=LAZY)
+    assert synced.known_state(room)["m.room.member", bob.user_id]["content"]["membership"] == "leave"
+
+
+def test_a_full_state_sync_with_lazy_members(alice: Person, bob: Person, carol: Person) -> None:
+    room = alice.create_room(members=[bob, carol])
+    alice.sync(filter=LAZY)
+    bob.send(room)
+    synced = alice.sync(filter=LAZY, full_state=True)
+    assert synced.members(room) == {alice.user_id, bob.user_id}
+    assert ("m.room.create", "") in synced.state(room)
+
+
+@pytest.mark.parametrize("format_", ["client", "federation"])
+def test_unknown_parts_of_filters_are_taken(alice: Person, format_: str) -> None:
+    alice.create_room()
+    wanted = {"event_format": format_, "event_fields": ["type", "content.body"], "org.example": {"a": 1}}
+    assert alice.request("GET", "/sync", filter=str(wanted).replace("'", '"')).status == 200
