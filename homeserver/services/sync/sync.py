@@ -207,7 +207,8 @@ class Sync:
             if users or not query.is_initial:
                 ephemeral.append(b'{"type":"m.typing","content":{"user_ids":' + orjson.dumps(users) + b"}}")
         wanted = query.filter.room.account_data
-        own = [_account_data_event(e) for e in entries if wanted.matches(e.type) and wanted.takes_room(room_id)]
+        chosen = entries if wanted.takes_room(room_id) else ()
+        own = [_account_data_event(entry) for entry in chosen if wanted.matches(entry.type)]
         return Extras(ephemeral, own, unread)
 
     async def _account_data(
