@@ -27,9 +27,11 @@ LONGEST_VALIDITY_MS = 7 * 86_400_000
 MAX_KEYS = 100
 MAX_KEY_ID_CHARACTERS = 200
 
-KNOWN_TO_EVERYBODY = frozenset({
-    "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og",  # CVE-2026-24044: made by a generator without randomness
-})
+KNOWN_TO_EVERYBODY = frozenset(
+    {
+        "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og",  # CVE-2026-24044: made by a generator without randomness
+    }
+)
 """Public keys whose secret half is public: what they sign proves nothing."""
 
 

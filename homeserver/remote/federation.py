@@ -83,9 +83,7 @@ class FederationClient:
 
     # Transactions
 
-    async def send_transaction(
-        self, destination: ServerName, txn_id: str, body: Body
-    ) -> JsonObject:
+    async def send_transaction(self, destination: ServerName, txn_id: str, body: Body) -> JsonObject:
         """PUT /send. Tries even a destination that is backed off from: when to send is the sender's decision.
 
         `body` as bytes must be canonical JSON.

@@ -192,9 +192,7 @@ class SignedRequests:
 
     async def _ask(self, destination: ServerName, request: HttpRequest, effort: Effort) -> HttpAnswer:
         targets = await self._discovery.targets(destination)
-        return await self._http.send(
-            request, targets, timeout_s=effort.timeout_s, max_bytes=effort.max_bytes
-        )
+        return await self._http.send(request, targets, timeout_s=effort.timeout_s, max_bytes=effort.max_bytes)
 
     def check(self, destination: ServerName, *, insist: bool = False) -> None:
         """Raise RemoteNotAllowed or RemoteBackingOff unless a request may go to the destination now."""

@@ -119,9 +119,7 @@ class ServerDiscovery:
         usable = [record for record in records if record.target]
         if not usable:
             raise Unreachable(f"The SRV record of {host} says that there is no server")
-        return [
-            Target(record.target, record.port, host, host) for record in in_order(usable, self._choose)
-        ]
+        return [Target(record.target, record.port, host, host) for record in in_order(usable, self._choose)]
 
     # Well-known files
 

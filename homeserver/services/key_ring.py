@@ -10,8 +10,15 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from homeserver.protocol.errors import InvalidSignature, MatrixError, Unauthorized
-from homeserver.protocol.hashes import signed_bytes
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.event_signatures import (
+    Claims,
+    KeyUnknown,
+    Signers,
+    Wanted,
+    claims_of,
+    verdicts,
+)
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
@@ -28,7 +35,6 @@ from homeserver.protocol.signatures import (
     BadSignature,
     SigningKey,
     VerifyKey,
-    required_signers,
     signing_key_ids,
     verify_json,
 )
@@ -40,6 +46,8 @@ from homeserver.runtime.database import Database
 from homeserver.runtime.memory import Memory
 from homeserver.runtime.threads import Threads
 from homeserver.storage.server_keys import ServerKeyStore, StoredKey
+
+__all__ = ["KeyRing", "KeySource", "KeyUnknown", "OwnKeys", "Wanted"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +67,6 @@ EVENTS_PER_JOB = 100
 FOREVER_MS = 2**62
 
 
-class KeyUnknown(Unauthorized):
-    """Nobody could tell the key, or its server does not vouch for it at that time."""
-
-
 class KeySource(Protocol):
     """Where documents come from: `homeserver.remote.server_keys`."""
 
@@ -73,14 +77,6 @@ class KeySource(Protocol):
         self, notary: ServerName, wanted: Mapping[ServerName, Mapping[str, int]]
     ) -> list[JsonObject]:
         """What a notary has. Raises RemoteError."""
-
-
-class Wanted(NamedTuple):
-    """A key, and when it must have been valid (ms). None: whenever, as room versions 1 to 4 have it."""
-
-    server_name: ServerName
-    key_id: str
-    at_ms: int | None
 
 
 class OwnKeys(NamedTuple):
@@ -183,18 +179,18 @@ class KeyRing:
         self, version: RoomVersion, pdus: Sequence[Mapping[str, Json]]
     ) -> list[MatrixError | None]:
         """As `check_event`, many at once: what is wrong with each, in order; None where nothing is."""
-        claims = [_claims(version, pdu) for pdu in pdus]
+        claims = [claims_of(version, pdu) for pdu in pdus]
         await self.find(want for claim in claims for wants in claim.values() for want in wants)
         signed = [self._with_keys(claim) for claim in claims]
         if self._threads is None or len(pdus) < EVENTS_IN_THREADS:
-            return _verdicts(version, pdus, signed)
+            return verdicts(version, pdus, signed)
         jobs = []
         for start in range(0, len(pdus), EVENTS_PER_JOB):
             part = slice(start, start + EVENTS_PER_JOB)
-            jobs.append(self._threads.run(_verdicts, version, pdus[part], signed[part]))
-        return [verdict for verdicts in await gather(*jobs) for verdict in verdicts]
+            jobs.append(self._threads.run(verdicts, version, pdus[part], signed[part]))
+        return [verdict for part in await gather(*jobs) for verdict in part]
 
-    def _with_keys(self, claims: "_Claims") -> "_Signers":
+    def _with_keys(self, claims: Claims) -> Signers:
         return {
             server: [(want.key_id, self.known_key(*want)) for want in wants]
             for server, wants in claims.items()
@@ -339,69 +335,3 @@ class KeyRing:
                 return
             if server not in kept:
                 del self._known[server]
-
-
-_Claims = dict[ServerName, list[Wanted]]
-"""By server that must have signed: the keys with which it says it has."""
-
-_Signers = dict[ServerName, list[tuple[str, VerifyKey | None]]]
-"""The same with the keys themselves, as far as they are known."""
-
-
-def _claims(version: RoomVersion, pdu: Mapping[str, Json]) -> _Claims:
-    timestamp = pdu.get("origin_server_ts")
-    at_ms = timestamp if version.enforces_key_validity and isinstance(timestamp, int) else None
-    return {
-        server: [Wanted(server, key_id, at_ms) for key_id in signing_key_ids(pdu, server)]
-        for server in required_signers(version, pdu)
-    }
-
-
-def _verdicts(
-    version: RoomVersion, pdus: Sequence[Mapping[str, Json]], signers: "Sequence[_Signers]"
-) -> list[MatrixError | None]:
-    return [_verdict(version, pdu, signed) for pdu, signed in zip(pdus, signers, strict=True)]
-
-
-def _verdict(version: RoomVersion, pdu: Mapping[str, Json], signers: "_Signers") -> MatrixError | None:
-    """Every required server must have signed with a key that is good; one good signature is enough."""
-    try:
-        message = signed_bytes(version, pdu)
-        for server_name, keys in signers.items():
-            _check_signer(message, pdu, server_name, keys)
-    except MatrixError as problem:
-        return problem
-    return None
-
-
-def _check_signer(
-    message: bytes,
-    pdu: Mapping[str, Json],
-    server_name: ServerName,
-    keys: Sequence[tuple[str, VerifyKey | None]],
-) -> None:
-    if not keys:
-        raise BadSignature(f"There is no signature by {server_name}")
-    problem: InvalidSignature | None = None
-    for key_id, key in keys:
-        if key is None:
-            continue
-        try:
-            key.verify(message, _signature(pdu, server_name, key_id))
-        except BadSignature as error:
-            problem = error
-        else:
-            return
-    if problem is not None:
-        raise problem
-    key_ids = ", ".join(key_id for key_id, _ in keys)[:200]
-    raise KeyUnknown(f"The key {key_ids} of {server_name} is unknown, or was not valid then")
-
-
-def _signature(pdu: Mapping[str, Json], server_name: ServerName, key_id: str) -> str:
-    signatures = pdu.get("signatures")
-    by_server = signatures.get(server_name) if isinstance(signatures, dict) else None
-    signature = by_server.get(key_id) if isinstance(by_server, dict) else None
-    if not isinstance(signature, str):
-        raise BadSignature(f"There is no signature by {server_name} with {key_id}")
-    return signature

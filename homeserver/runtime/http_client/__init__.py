@@ -168,9 +168,7 @@ class HttpClient:
         connection = await self._pool.take(target, fresh=True)
         return connection, await self._exchange(request, target, connection)
 
-    async def _exchange(
-        self, request: HttpRequest, target: Target, connection: ClientConnection
-    ) -> Exchange:
+    async def _exchange(self, request: HttpRequest, target: Target, connection: ClientConnection) -> Exchange:
         """Send on this connection and wait for the head; on failure the connection has been given back."""
         exchange = None
         try:

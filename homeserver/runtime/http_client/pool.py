@@ -1,5 +1,6 @@
 """Connections to other servers: made to checked addresses, kept open for a while, never too many."""
 
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -268,9 +269,9 @@ class _Factory(ClientFactory):
         return self._connection if self.wrap is None else self.wrap(self._connection)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:  # noqa: N802
-        error = getattr(reason.value, "osError", None)
-        says = getattr(reason.value, "strerror", None) or reason.getErrorMessage()
-        self.fail(Unreachable(f"{self._where}: {says if error is None else error}"))
+        number = getattr(reason.value, "osError", None)
+        says = os.strerror(number) if isinstance(number, int) else reason.getErrorMessage()
+        self.fail(Unreachable(f"{self._where}: {says}"))
 
     def fail(self, error: Exception) -> None:
         made: Deferred[None] = self._connection.made

@@ -1,0 +1,663 @@
+"""Requests over real sockets: connections kept open, limits, redirects, TLS, refused addresses."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeserver.runtime.addresses import AddressGuard
+from homeserver.runtime.client_tls import ClientTls
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.concurrency import gather
+from homeserver.runtime.http_client import (
+    AnswerTooLarge,
+    BadRedirect,
+    BrokenAnswer,
+    HttpAnswer,
+    HttpClient,
+    HttpFailure,
+    HttpRequest,
+    Pool,
+    PoolLimits,
+    Target,
+    TookTooLong,
+    Unreachable,
+    target_of_url,
+)
+from tests.support.certificates import Authority
+from tests.support.remote_servers import (
+    Conversation,
+    LiveReactor,
+    Names,
+    SocketServer,
+    answering,
+    plain,
+    read_request,
+)
+
+GET = HttpRequest("GET", "/")
+NAMES = {"good.example": ["127.0.0.1"], "two.example": ["127.0.0.2", "127.0.0.1"], "nowhere.example": []}
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveReactor]:
+    reactor = LiveReactor()
+    yield reactor
+    reactor.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+class Client:
+    """An HttpClient on the live reactor, and what it talks to."""
+
+    def __init__(self, live: LiveReactor, authority: Authority, stack: ExitStack) -> None:
+        self._live = live
+        self._authority = authority
+        self._stack = stack
+        self.build()
+
+    def build(self, *, allow_private: bool = True, ca_file: Path | None = None, **limits: Any) -> None:
+        clock = Clock(self._live.reactor)
+        self.pool = Pool(
+            self._live.reactor,
+            clock,
+            Names(NAMES),
+            AddressGuard(allow_private=allow_private),
+            tls=ClientTls(ca_file or self._authority.file),
+            limits=PoolLimits(**limits),
+        )
+        self.http = HttpClient(self.pool, clock)
+        pool = self.pool
+        self._stack.callback(lambda: self._live.call(pool.stop))
+
+    def server(self, serve: Conversation | bytes, **how: Any) -> SocketServer:
+        server = SocketServer(answering(serve) if isinstance(serve, bytes) else serve, **how)
+        return self._stack.enter_context(closing(server))
+
+    def send(
+        self,
+        *servers: SocketServer | Target,
+        request: HttpRequest = GET,
+        timeout_s: float = 10,
+        max_bytes: int = 1_000_000,
+    ) -> HttpAnswer:
+        targets = [plain_target(server) if isinstance(server, SocketServer) else server for server in servers]
+        return self._live.result(
+            lambda: self.http.send(request, targets, timeout_s=timeout_s, max_bytes=max_bytes)
+        )
+
+    def get(self, url: str, **how: Any) -> HttpAnswer:
+        wishes = {"timeout_s": 10, "max_bytes": 100_000, **how}
+        return self._live.result(lambda: self.http.get(url, **wishes))
+
+    def idle(self) -> int:
+        return self._live.call(lambda: self.pool.idle)
+
+    def busy(self) -> int:
+        return self._live.call(lambda: self.pool.busy)
+
+
+@pytest.fixture
+def client(live: LiveReactor, authority: Authority) -> Iterator[Client]:
+    with ExitStack() as stack:
+        yield Client(live, authority, stack)
+
+
+def plain_target(server: SocketServer) -> Target:
+    return Target(server.address, server.port, None, "good.example")
+
+
+def tls_target(server: SocketServer, name: str, host: str = "good.example") -> Target:
+    return Target(host, server.port, name, name)
+
+
+# Answers
+
+
+def test_a_request_and_its_answer(client: Client) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(plain(b'{"a":1}', "201 Created", "X-Twice: one", "x-twice: two"))
+
+    server = client.server(serve)
+    request = HttpRequest("PUT", "/a%20b?c=%25", {"X-Header": "value"}, b"body")
+    answer = client.send(server, request=request)
+    assert (answer.status, answer.body, answer.headers["x-twice"]) == (201, b'{"a":1}', "one, two")
+    assert seen[0][0] == (
+        b"PUT /a%20b?c=%25 HTTP/1.1\r\nHost: good.example\r\nX-Header: value\r\nContent-Length: 4"
+    )
+    assert seen[0][1] == b"body"
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Trailer: 1\r\n\r\n", b"a"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", b"a"),
+        (b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", b"a"),
+    ],
+)
+def test_forms_of_answers(client: Client, answer: bytes, body: bytes) -> None:
+    server = client.server(answer)
+    for _ in range(2):
+        assert client.send(server).body == body
+    assert server.connections == 1
+    assert "x-trailer" not in client.send(server).headers
+
+
+def test_an_answer_that_ends_with_its_connection(client: Client) -> None:
+    server = client.server(answering(b"HTTP/1.1 200 OK\r\n\r\nall of it", close=True))
+    assert client.send(server).body == b"all of it"
+    assert client.idle() == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nab",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 200_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+        b"",
+    ],
+)
+def test_broken_answers(client: Client, answer: bytes) -> None:
+    server = client.server(answering(answer, close=True))
+    with pytest.raises(BrokenAnswer):
+        client.send(server)
+    assert (client.idle(), client.busy()) == (0, 0)
+
+
+def test_large_answers_come_whole(client: Client) -> None:
+    body = bytes(range(256)) * 40_000
+    assert client.send(client.server(plain(body)), max_bytes=len(body)).body == body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        plain(b"x" * 101),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"65\r\n" + b"x" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+    ],
+)
+def test_answers_that_are_too_large_are_not_read(client: Client, answer: bytes) -> None:
+    with pytest.raises(AnswerTooLarge):
+        client.send(client.server(answer), max_bytes=100)
+    assert client.busy() == 0
+
+
+def test_an_endless_answer_is_cut_off(client: Client) -> None:
+    sent = []
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 65_536)
+            sent.append(65_536)
+
+    with pytest.raises(AnswerTooLarge):
+        client.send(client.server(serve), max_bytes=1_000_000)
+    time.sleep(0.1)
+    assert sum(sent) < 30_000_000
+
+
+# Time
+
+
+def test_an_answer_that_does_not_come(client: Client) -> None:
+    server = client.server(lambda connection: (read_request(connection), time.sleep(5)))
+    with pytest.raises(TookTooLong):
+        client.send(server, timeout_s=0.2)
+    assert client.busy() == 0
+
+
+def test_an_answer_that_drips(client: Client) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    started = time.monotonic()
+    with pytest.raises(TookTooLong):
+        client.send(client.server(serve), timeout_s=0.5)
+    assert time.monotonic() - started < 3
+
+
+def test_a_handshake_that_never_ends(client: Client) -> None:
+    client.build(connect_s=0.3)
+    server = client.server(lambda connection: time.sleep(5))
+    with pytest.raises(Unreachable, match="no connection in time"):
+        client.send(tls_target(server, "good.example"))
+
+
+def test_reading_slowly_makes_the_other_side_wait(client: Client, live: LiveReactor) -> None:
+    sent: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")
+        for _ in range(500):
+            connection.sendall(b"x" * 100_000)
+            sent.append(100_000)
+        read_request(connection)
+
+    server = client.server(serve)
+
+    async def read() -> tuple[int, int]:
+        async with client.http.open(GET, [plain_target(server)], timeout_s=10) as answer:
+            await Clock(live.reactor).sleep(0.5)
+            before = sum(sent)
+            total = 0
+            async for chunk in answer.chunks():
+                total += len(chunk)
+            return before, total
+
+    before, total = live.result(read)
+    assert before < 30_000_000
+    assert total == 50_000_000
+    assert client.idle() == 1
+
+
+def test_a_body_left_unread_ends_its_connection(client: Client, live: LiveReactor) -> None:
+    server = client.server(plain(b"x" * 10_000_000))
+
+    async def peek() -> int:
+        async with client.http.open(GET, [plain_target(server)], timeout_s=10) as answer:
+            return answer.status
+
+    assert live.result(peek) == 200
+    assert (client.idle(), client.busy()) == (0, 0)
+
+
+def test_a_body_that_stalls(client: Client, live: LiveReactor) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        time.sleep(5)
+
+    server = client.server(serve)
+
+    async def read() -> None:
+        async with client.http.open(GET, [plain_target(server)], timeout_s=10, idle_s=0.2) as answer:
+            async for _ in answer.chunks():
+                pass
+
+    with pytest.raises(TookTooLong):
+        live.result(read)
+
+
+# Connections kept open
+
+
+def test_connections_are_kept_open(client: Client) -> None:
+    server = client.server(plain())
+    for _ in range(5):
+        client.send(server)
+    assert (server.connections, client.idle(), client.busy()) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("answer", [plain(b"{}", "200 OK", "Connection: close"), b"HTTP/1.0 200 OK\r\n\r\n"])
+def test_unless_the_other_side_says_otherwise(client: Client, answer: bytes) -> None:
+    server = client.server(answering(answer, close=True))
+    for _ in range(2):
+        client.send(server)
+    assert server.connections == 2
+    assert client.idle() == 0
+
+
+def test_they_are_closed_when_unused(client: Client) -> None:
+    client.build(idle_s=0.1, sweep_s=0.05)
+    client.send(client.server(plain()))
+    assert client.idle() == 1
+    until(lambda: client.idle() == 0)
+
+
+def test_only_so_many_are_kept(client: Client) -> None:
+    client.build(idle=3)
+    servers = [client.server(plain()) for _ in range(5)]
+    for server in servers:
+        client.send(server)
+    assert client.idle() == 3
+    client.send(servers[4])
+    assert servers[4].connections == 1
+    client.send(servers[0])
+    assert servers[0].connections == 2
+
+
+def test_one_closed_meanwhile_is_replaced(client: Client) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(plain())
+        read_request(connection)  # and hangs up instead of an answer, as if it had closed just before
+
+    server = client.server(serve)
+    for _ in range(3):
+        assert client.send(server, request=HttpRequest("PUT", "/", body=b"x")).status == 200
+    assert server.connections == 3
+
+
+def test_what_must_not_be_repeated_gets_a_new_connection(client: Client) -> None:
+    server = client.server(plain())
+    client.send(server)
+    client.send(server, request=HttpRequest("POST", "/", body=b"x", is_repeatable=False))
+    assert server.connections == 2
+
+
+def test_a_new_connection_that_hangs_up_is_not_tried_again(client: Client) -> None:
+    server = client.server(lambda connection: read_request(connection))
+    with pytest.raises(BrokenAnswer):
+        client.send(server)
+    assert server.connections == 1
+
+
+def test_an_answer_that_nobody_asked_for_is_not_believed(client: Client) -> None:
+    server = client.server(answering(plain(b"first") + plain(b"forged"), plain(b"second")))
+    assert client.send(server).body == b"first"
+    assert client.send(server).body != b"forged"
+
+
+def test_an_answer_while_idle_closes_the_connection(client: Client) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(plain(b"first"))
+        time.sleep(0.1)
+        connection.sendall(plain(b"forged"))
+        read_request(connection)
+
+    server = client.server(serve)
+    assert client.send(server).body == b"first"
+    until(lambda: client.idle() == 0)
+    assert client.send(server).body == b"first"
+
+
+def test_only_so_many_requests_at_once_for_one_server(client: Client, live: LiveReactor) -> None:
+    client.build(at_once_per_target=2)
+    at_once: list[int] = []
+    inside = [0]
+
+    def serve(connection: socket.socket) -> None:
+        while read_request(connection)[0]:
+            inside[0] += 1
+            at_once.append(inside[0])
+            time.sleep(0.05)
+            inside[0] -= 1
+            connection.sendall(plain())
+
+    server = client.server(serve)
+
+    async def many() -> list[HttpAnswer]:
+        one = lambda: client.http.send(GET, [plain_target(server)], timeout_s=10, max_bytes=1000)  # noqa: E731
+        return await gather(*(one() for _ in range(8)))
+
+    assert len(live.result(many)) == 8
+    assert max(at_once) == 2
+
+
+def test_stopping_ends_what_is_under_way(client: Client, live: LiveReactor) -> None:
+    server = client.server(lambda connection: (read_request(connection), time.sleep(5)))
+
+    async def stop_soon() -> None:
+        live.reactor.callLater(0.2, client.http.stop)
+        await client.http.send(GET, [plain_target(server)], timeout_s=10, max_bytes=1000)
+
+    with pytest.raises(HttpFailure):
+        live.result(stop_soon)
+    with pytest.raises(Unreachable, match="being stopped"):
+        client.send(server)
+
+
+# Where to connect
+
+
+def test_the_next_address_is_tried(client: Client) -> None:
+    server = client.server(plain())
+    target = Target("two.example", server.port, None, "two.example")
+    assert client.send(target).status == 200
+
+
+def test_the_next_target_is_tried(client: Client) -> None:
+    server = client.server(plain())
+    assert client.send(Target("127.0.0.1", free_port(), None, "x"), server).status == 200
+
+
+@pytest.mark.parametrize("host", ["nowhere.example", "unknown.example"])
+def test_names_without_an_address(client: Client, host: str) -> None:
+    with pytest.raises(Unreachable, match=host):
+        client.send(Target(host, 1, None, host))
+
+
+def test_nobody_listens(client: Client) -> None:
+    port = free_port()
+    with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port} .*refused"):
+        client.send(Target("127.0.0.1", port, None, "x"))
+
+
+def test_private_addresses_are_refused(client: Client) -> None:
+    client.build(allow_private=False)
+    server = client.server(plain())
+    for host in ("127.0.0.1", "good.example"):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1 is a private address"):
+            client.send(Target(host, server.port, None, host))
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        HttpRequest("GET", "/a b"),
+        HttpRequest("GET", "/\r\nX: y"),
+        HttpRequest("GET", "/", {"X": "a\r\nY: b"}),
+        HttpRequest("GET", "/", {"X": "a\nY: b"}),
+    ],
+)
+def test_requests_cannot_be_broken_out_of(client: Client, request_: HttpRequest) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        client.send(client.server(plain()), request=request_)
+    assert client.busy() == 0
+
+
+# TLS
+
+
+def test_tls(client: Client, authority: Authority) -> None:
+    server = client.server(plain(b"x" * 500_000), tls=authority.issue("good.example"))
+    for _ in range(3):
+        assert len(client.send(tls_target(server, "good.example")).body) == 500_000
+    assert server.connections == 1
+    assert server.asked_for == ["good.example"]
+
+
+def test_large_bodies_through_tls(client: Client, authority: Authority) -> None:
+    bodies: list[int] = []
+
+    def serve(connection: socket.socket) -> None:
+        bodies.append(len(read_request(connection)[1]))
+        connection.sendall(plain())
+
+    server = client.server(serve, tls=authority.issue("good.example"))
+    client.send(tls_target(server, "good.example"), request=HttpRequest("PUT", "/", body=b"x" * 3_000_000))
+    assert bodies == [3_000_000]
+
+
+def test_a_certificate_for_an_address(client: Client, authority: Authority) -> None:
+    server = client.server(plain(), tls=authority.issue("127.0.0.1"))
+    assert client.send(Target("127.0.0.1", server.port, "127.0.0.1", "127.0.0.1")).status == 200
+    assert server.asked_for == [None]
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "why"),
+    [
+        (["other.example"], 1, "Hostname mismatch"),
+        (["127.0.0.1"], 1, "mismatch"),
+        (["*.other.example"], 1, "mismatch"),
+        (["good.example"], -1, "expired"),
+    ],
+)
+def test_certificates_are_checked(
+    client: Client, authority: Authority, names: list[str], days: int, why: str
+) -> None:
+    server = client.server(plain(), tls=authority.issue(*names, days=days))
+    with pytest.raises(Unreachable, match=why):
+        client.send(tls_target(server, "good.example"))
+    assert client.busy() == 0
+
+
+def test_an_unknown_authority_is_not_believed(client: Client, tmp_path: Path) -> None:
+    server = client.server(plain(), tls=Authority(tmp_path, "Another CA").issue("good.example"))
+    with pytest.raises(Unreachable, match="certificate"):
+        client.send(tls_target(server, "good.example"))
+
+
+def test_a_server_without_tls(client: Client) -> None:
+    server = client.server(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    with pytest.raises(Unreachable, match="TLS"):
+        client.send(tls_target(server, "good.example"))
+
+
+def test_a_file_of_authorities_that_is_not_there(
+    client: Client, authority: Authority, tmp_path: Path
+) -> None:
+    server = client.server(plain(), tls=authority.issue("good.example"))
+    client.build(ca_file=tmp_path / "missing.pem")
+    with pytest.raises(Unreachable, match="certificate authorities"):
+        client.send(tls_target(server, "good.example"))
+
+
+def test_connections_are_not_shared_between_names(client: Client, authority: Authority) -> None:
+    server = client.server(plain(), tls=authority.issue("one.example", "other.example"))
+    client.send(tls_target(server, "one.example"))
+    client.send(tls_target(server, "other.example"))
+    assert server.connections == 2
+
+
+# Redirects
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path", "host_header"),
+    [
+        ("https://a.example/x?y=1", "a.example", 443, "/x?y=1", "a.example"),
+        ("https://a.example", "a.example", 443, "/", "a.example"),
+        ("https://a.example:8443/", "a.example", 8443, "/", "a.example:8443"),
+        ("https://1.2.3.4/", "1.2.3.4", 443, "/", "1.2.3.4"),
+        ("https://[::1]:80/", "::1", 80, "/", "[::1]:80"),
+    ],
+)
+def test_where_a_url_leads(url: str, host: str, port: int, path: str, host_header: str) -> None:
+    assert target_of_url(url) == (Target(host, port, host, host_header), path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a.example/",
+        "ftp://a.example/",
+        "file:///etc/passwd",
+        "//a.example/",
+        "/path",
+        "",
+        "https://",
+        "https://user:secret@a.example/",
+        "https://a.example:99999/",
+        "https://[::1/",
+        "https://bücher.example/",
+        "https://a.example/a b",
+        "https://a.example/\x00",
+    ],
+)
+def test_urls_that_lead_nowhere(url: str) -> None:
+    with pytest.raises(BadRedirect):
+        target_of_url(url)
+
+
+def redirecting(locations: Callable[[int], str]) -> Conversation:
+    def serve(connection: socket.socket) -> None:
+        for number in range(100):
+            if not read_request(connection)[0]:
+                return
+            connection.sendall(plain(b"", "302 Found", f"Location: {locations(number)}"))
+
+    return serve
+
+
+def test_redirects_are_followed(client: Client, authority: Authority) -> None:
+    tls = authority.issue("good.example")
+    end = client.server(plain(b"here"), tls=tls)
+    begin = client.server(
+        answering(
+            plain(b"", "301 Moved", "Location: /elsewhere"),
+            plain(b"", "307 Temporary Redirect", f"Location: https://good.example:{end.port}/"),
+        ),
+        tls=tls,
+    )
+    assert client.get(f"https://good.example:{begin.port}/").body == b"here"
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        (lambda _: "/", "circle"),
+        (lambda number: f"/{number}", "More than 5"),
+        (lambda _: "http://good.example/", "https"),
+        (lambda _: "file:///etc/passwd", "https"),
+        (lambda _: "https://user@good.example/", "https"),
+    ],
+)
+def test_redirects_in_circles_and_out_of_https(
+    client: Client, authority: Authority, location: Callable[[int], str], why: str
+) -> None:
+    server = client.server(redirecting(location), tls=authority.issue("good.example"))
+    with pytest.raises(BadRedirect, match=why):
+        client.get(f"https://good.example:{server.port}/")
+
+
+def test_a_redirect_to_a_private_address_is_refused(
+    client: Client, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = client.server(plain(b"secret"))
+    outer = client.server(
+        redirecting(lambda _: f"https://127.0.0.9:{inner.port}/"), tls=authority.issue("good.example")
+    )
+    only_the_first = AddressGuard(allow_private=False)
+    monkeypatch.setattr("homeserver.runtime.addresses.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(client.pool, "_guard", only_the_first)
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.9 is a private address"):
+        client.get(f"https://good.example:{outer.port}/")
+    assert inner.connections == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "It did not come about"
+        time.sleep(0.02)
