@@ -35,18 +35,28 @@ class ServerDied(AssertionError):
 class ServerProcess:
     """May be started, stopped, killed and started again: address and data stay the same."""
 
-    def __init__(self, folder: Path, *, database: str = "sqlite:///homeserver.db") -> None:
+    def __init__(
+        self, folder: Path, *, database: str = "sqlite:///homeserver.db", host: str = "127.0.0.1"
+    ) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = free_port(host)
+        self.url = f"http://{host}:{self.port}"
+        self.database = database
         self.config = folder / "homeserver.yaml"
         self.log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        text = CONFIG.format(
-            server_name=SERVER_NAME, port=self.port, data_dir=folder / "data", database=database
+        self.config.write_text(self.config_text())
+
+    def config_text(self) -> str:
+        """What stands in the configuration file."""
+        return CONFIG.format(
+            server_name=SERVER_NAME, port=self.port, data_dir=self.folder / "data", database=self.database
         )
-        self.config.write_text(text)
+
+    def command(self) -> list[str]:
+        """What is run, in the server's folder."""
+        return [sys.executable, "-m", "homeserver", "serve", "--config", str(self.config)]
 
     @property
     def pid(self) -> int:
@@ -62,7 +72,7 @@ class ServerProcess:
         assert not self.is_running, "The server runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "homeserver", "serve", "--config", str(self.config)],
+                self.command(),
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -120,9 +130,9 @@ class ServerProcess:
             return False
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     """A port nobody listens on at this moment."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((host, 0))
         port: int = listening.getsockname()[1]
         return port
