@@ -58,6 +58,7 @@ class PacedDatabase:
         self._database = database
         self._held: list[Deferred[None]] | None = None
         self._failures: list[Exception] = []
+        self._answers: list[Deferred[None]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
@@ -82,6 +83,23 @@ class PacedDatabase:
     def fail_next_write(self, error: Exception) -> None:
         """The next write to be done is not, and raises this."""
         self._failures.append(error)
+
+    def hold_answers(self) -> None:
+        """Reads are done at once, and answered only at `release_answers`."""
+        self._answers = []
+
+    def release_answers(self) -> None:
+        held, self._answers = self._answers or [], None
+        for turn in held:
+            turn.callback(None)
+
+    async def read(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        answer = await self._database.read(work, *args, **kwargs)
+        if self._answers is not None:
+            turn: Deferred[None] = Deferred()
+            self._answers.append(turn)
+            await turn
+        return answer
 
     async def write(self, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         if self._held is not None:
@@ -116,8 +134,14 @@ class WholeServer:
         self._key: SigningKey = make_signing_key(self.config.signing_key)
         self._start()
 
-    def _start(self) -> None:
-        opened = open_database(self.database_url, inline=True, durable=False, migrations=storage_migrations())
+    def _start(self, *, serving: bool = True) -> None:
+        opened = open_database(
+            self.database_url,
+            inline=True,
+            durable=False,
+            serving=serving,
+            migrations=storage_migrations(),
+        )
         self.database = PacedDatabase(opened)
         threads = cast(Threads, ThreadsHere())
         runtime = Runtime(
@@ -135,6 +159,13 @@ class WholeServer:
         """Stop, and start again from what the database holds. Tokens stay good."""
         self.stop()
         self._start()
+
+    def twin(self) -> "WholeServer":
+        """A second process on the same database, which nothing but a mistake would start."""
+        other = object.__new__(WholeServer)
+        other.__dict__.update(self.__dict__)
+        other._start(serving=False)
+        return other
 
     def stop(self) -> None:
         self.database.release()

@@ -1,5 +1,6 @@
 """The rooms in memory: each loaded once, by whoever needs it first, and dropped when long unused."""
 
+import logging
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from homeserver.services.rooms.room import Membership, Room, Standing
 from homeserver.storage.received_events import ReceivedEventStore
 from homeserver.storage.room_state import RoomStateStore, StateEntry
 from homeserver.storage.rooms import Member, RoomRow, RoomStore
+
+
+logger = logging.getLogger(__name__)
 
 
 class RoomNotFound(NotFound):
@@ -50,6 +54,7 @@ class Rooms:
         self._weight = 0
         self._loaded: OrderedDict[RoomId, Room] = OrderedDict()
         self._loading: KeyedLock = KeyedLock()
+        self._readings: list[dict[RoomId, bool]] = []  # under way; False: to be read again
 
     def find(self, room_id: RoomId) -> Room | None:
         """The room if it is in memory."""
@@ -65,7 +70,7 @@ class Rooms:
             room = self._loaded.get(room_id)
             if room is not None:
                 return room
-            found = await self._database.read(self._read, [room_id])
+            found = await self._read_all([room_id])
             if not found:
                 raise RoomNotFound(f"{room_id} is not known here")
             return self.add(self._build(found[0]))
@@ -75,7 +80,7 @@ class Rooms:
         rooms = {room_id: room for room_id in room_ids if (room := self._loaded.get(room_id)) is not None}
         missing = [room_id for room_id in room_ids if room_id not in rooms]
         for start in range(0, len(missing), 200):
-            for found in await self._database.read(self._read, missing[start : start + 200]):
+            for found in await self._read_all(missing[start : start + 200]):
                 room_id = found.row.room_id
                 rooms[room_id] = self._loaded.get(room_id) or self.add(self._build(found))
         return rooms
@@ -98,6 +103,30 @@ class Rooms:
         if self._loaded.get(room.room_id) is room:
             del self._loaded[room.room_id]
             self._weight -= self._weights.pop(room.room_id)
+
+    def outdate(self, room_id: RoomId) -> None:
+        """A write was stored whose room had been forgotten: what was loaded before that is behind."""
+        room = self._loaded.get(room_id)
+        if room is not None:
+            self.discard(room)
+        for reading in self._readings:
+            if room_id in reading:
+                reading[room_id] = False
+
+    async def _read_all(self, room_ids: list[RoomId]) -> list[LoadedRoom]:
+        """What is stored of the rooms, read again as long as they are outdated meanwhile."""
+        found: list[LoadedRoom] = []
+        wanted = room_ids
+        while wanted:
+            reading = dict.fromkeys(wanted, True)
+            self._readings.append(reading)
+            try:
+                loaded = await self._database.read(self._read, wanted)
+            finally:
+                self._readings.remove(reading)
+            found += [room for room in loaded if reading[room.row.room_id]]
+            wanted = [room_id for room_id, is_current in reading.items() if not is_current]
+        return found
 
     def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[LoadedRoom]:
         return [self._read_one(txn, row) for row in self._rooms.many(txn, room_ids)]
@@ -128,7 +157,10 @@ class Rooms:
                 room.resolved_at = max(room.resolved_at, standing.since)
             room.state[entry.type, entry.state_key] = standing
             if entry.raw is not None:
-                room.remember(Event.from_raw(version, entry.raw, entry.event_id))
+                try:
+                    room.remember(Event.from_raw(version, entry.raw, entry.event_id))
+                except (ValueError, TypeError, KeyError, IndexError):  # can be read, but not written to
+                    logger.error("The state of %s is damaged: %s", row.room_id, entry.event_id)  # noqa: TRY400
         for member in loaded.members:
             room.set_member(
                 member.user_id, Membership(member.membership, member.since), local=bool(member.is_local)

@@ -294,6 +294,8 @@ class RoomWriter:
         return await self._kept(room, batch)
 
     async def _kept(self, room: Room, batch: Sequence[Built]) -> list[TimelineEvent]:
+        if self._rooms.find(room.room_id) is not room:
+            self._rooms.outdate(room.room_id)
         events = [built.timeline for built in batch]
         for event in events:
             self._events.note(event)
