@@ -4,7 +4,7 @@ Receipts are "up to": each replaces the one before it of the same user, type and
 forward. https://spec.matrix.org/latest/client-server-api/#receipts
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -78,12 +78,25 @@ class Receipts:
         self._account_data = account_data
         self._unread = unread
         self._rooms = rooms
+        self._followers: list[Callable[[RoomId, Receipt], object]] = []
         self._recent: RecentChanges[RoomId, Receipt] = RecentChanges(lambda: streams.position)
 
+    def follow(self, follower: Callable[[RoomId, Receipt], object]) -> None:
+        """Call `follower(room_id, receipt)` when a public receipt has moved."""
+        self._followers.append(follower)
+
     async def mark(
-        self, room_id: RoomId, user_id: UserId, markers: Mapping[str, EventId], *, thread: str | None = None
+        self,
+        room_id: RoomId,
+        user_id: UserId,
+        markers: Mapping[str, EventId],
+        *,
+        thread: str | None = None,
+        ts: int | None = None,
     ) -> None:
         """Move markers (of the types in MARKERS) to events, all or none; those further ahead stay.
+
+        `ts`: when (ms) the user read, if that was not now.
 
         Raises Forbidden outside the room, NotFound for an unknown event, InvalidParam for an unknown type or
         a thread that the event is not in.
@@ -91,7 +104,7 @@ class Receipts:
         room_nid = await self._rooms.joined_nid(room_id, user_id)
         receipts: list[Receipt] = []
         fully_read: tuple[EventId, int] | None = None
-        now_ms = self._clock.now_ms()
+        read_at = self._clock.now_ms() if ts is None else ts
         for type_, event_id in markers.items():
             if type_ not in MARKERS:
                 raise InvalidParam(f"A receipt is one of {', '.join(MARKERS)}, not {type_[:100]!r}")
@@ -104,7 +117,7 @@ class Receipts:
                 fully_read = event_id, place.nid
             else:
                 _check_thread(thread, event_id, place)
-                receipts.append(Receipt(user_id, type_, thread, event_id, place.nid, now_ms, 0))
+                receipts.append(Receipt(user_id, type_, thread, event_id, place.nid, read_at, 0))
         await self._streams.write(
             self._keep,
             lambda kept: _change(room_id, user_id, kept),
@@ -183,6 +196,9 @@ class Receipts:
     def _remember(self, room_id: RoomId, receipt: Receipt) -> None:
         self._recent.add(room_id, receipt.position, receipt)
         self._unread.note_receipt(room_id, receipt.user_id, receipt.thread, receipt.event_nid)
+        if receipt.type != PRIVATE:
+            for follower in self._followers:
+                follower(room_id, receipt)
 
     def _read(
         self, txn: Transaction, room_ids: Sequence[RoomId], since: int, viewer: UserId

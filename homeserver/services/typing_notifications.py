@@ -3,6 +3,7 @@
 https://spec.matrix.org/latest/client-server-api/#typing-notifications
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from homeserver.protocol.ids import RoomId, UserId
@@ -36,7 +37,12 @@ class TypingNotifications:
         self._streams = streams
         self._clock = clock
         self._is_in = rooms.joined_nid
+        self._followers: list[Callable[[RoomId, UserId, bool], object]] = []
         self._rooms: dict[RoomId, _Room] = {}  # the room that began to be typed in last comes last
+
+    def follow(self, follower: Callable[[RoomId, UserId, bool], object]) -> None:
+        """Call `follower(room_id, user_id, is_typing)` when a user begins, says that they go on, or stops."""
+        self._followers.append(follower)
 
     async def start(self, room_id: RoomId, user_id: UserId, *, timeout_ms: int = DEFAULT_TIMEOUT_MS) -> None:
         """The user types, for `timeout_ms` unless told again. Raises Forbidden outside the room."""
@@ -46,6 +52,7 @@ class TypingNotifications:
         if room is None:
             room = self._rooms[room_id] = _Room()
             self._forget_quiet_rooms()
+        self._tell(room_id, user_id, True)
         timer = room.typists.get(user_id)
         if timer is not None:
             timer.reset(seconds)
@@ -61,6 +68,7 @@ class TypingNotifications:
             return
         if timer.active():
             timer.cancel()
+        self._tell(room_id, user_id, False)
         self._announce(room_id, room)
 
     def position(self, room_id: RoomId) -> int:
@@ -79,6 +87,10 @@ class TypingNotifications:
             for timer in room.typists.values():
                 timer.cancel()
         self._rooms.clear()
+
+    def _tell(self, room_id: RoomId, user_id: UserId, is_typing: bool) -> None:
+        for follower in self._followers:
+            follower(room_id, user_id, is_typing)
 
     def _announce(self, room_id: RoomId, room: _Room) -> None:
         position = self._streams.draw()

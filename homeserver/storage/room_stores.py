@@ -13,6 +13,7 @@ from homeserver.storage.received_rooms import ReceivedRoomStore
 from homeserver.storage.relations import RelationStore
 from homeserver.storage.room_state import RoomStateStore
 from homeserver.storage.rooms import RoomStore
+from homeserver.storage.staged_events import StagedEventStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class RoomStores:
     received_rooms: ReceivedRoomStore
     destinations: DestinationStore
     outgoing: OutgoingStore
+    staged_events: StagedEventStore
 
 
 def room_stores() -> RoomStores:
@@ -47,4 +49,5 @@ def room_stores() -> RoomStores:
         ReceivedRoomStore(identifiers),
         destinations,
         OutgoingStore(destinations),
+        StagedEventStore(),
     )

@@ -112,9 +112,9 @@ class StagedEventStore:
             (room_id, after, limit),
         )
 
-    def remove(self, txn: Transaction, nids: Collection[int]) -> None:
-        """They have been dealt with."""
-        txn.execute(f"DELETE FROM staged_events WHERE nid IN ({marks(tuple(nids))})", tuple(nids))
+    def remove(self, txn: Transaction, nids: Collection[int]) -> int:
+        """They have been dealt with; how many there were."""
+        return txn.execute(f"DELETE FROM staged_events WHERE nid IN ({marks(tuple(nids))})", tuple(nids))
 
     def note_attempt(self, txn: Transaction, nids: Collection[int]) -> None:
         """Dealing with them failed once more."""

@@ -277,7 +277,7 @@ class FederationSender:
                 queue.has_logged_edus = False
                 logged = await self._outgoing.logged_edus(queue)
                 queue.has_logged_edus = len(logged) >= MOST_EDUS
-            if queue.lacks_receipts:
+            if queue.lacks_receipts and not queue.receipts:
                 queue.lacks_receipts = False
                 missed = [] if self.receipts is None else await self.receipts.missed(queue)
                 queue.receipts[:0] = missed
@@ -328,7 +328,7 @@ class FederationSender:
         queue, load = delivery.queue, delivery.load
         self._destinations.note_delivered(queue.server)
         if load.events and load.skim is None:
-            queue.sent_nid = load.events[-1]
+            queue.sent_nid = max(queue.sent_nid, load.events[-1])
         queue.receipts_position = max(queue.receipts_position, load.receipts_position)
         queue.last_txn = delivery.txn_id
         self._note_progress(queue)

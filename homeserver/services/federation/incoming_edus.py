@@ -1,0 +1,185 @@
+"""EDUs of other servers, given to the services they concern.
+
+A server speaks for its own users only, and in a room only while the room's access control list lets it. What
+is malformed is passed over: it never harms what came with it.
+https://spec.matrix.org/latest/server-server-api/#edus
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, is_user_id, parse_event_id
+from homeserver.protocol.json_values import Json, JsonObject
+from homeserver.services.federation.room_gates import RoomGates
+from homeserver.services.federation.room_intake import RoomIntake
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TYPING_TIMEOUT_MS = 60_000
+MOST_RECEIPTS = 1_000
+"""Of one EDU."""
+MOST_PRESENCES = 500
+
+Receive = Callable[[ServerName, JsonObject], Awaitable[object]]
+
+
+class Typing(msgspec.Struct):
+    room_id: str
+    user_id: str
+    typing: bool
+
+
+class ReceiptData(msgspec.Struct):
+    ts: int | None = None
+    thread_id: str | None = None
+
+
+class UserReceipt(msgspec.Struct):
+    event_ids: list[str]
+    data: ReceiptData = msgspec.field(default_factory=ReceiptData)
+
+
+class UserPresence(msgspec.Struct):
+    user_id: str
+    presence: str
+    last_active_ago: int = 0
+    status_msg: str | None = None
+    currently_active: bool = False
+
+
+class Typists(Protocol):
+    async def start(self, room_id: RoomId, user_id: UserId, *, timeout_ms: int) -> None:
+        """Raises Forbidden unless the user is in the room."""
+
+    def stop(self, room_id: RoomId, user_id: UserId) -> None: ...
+
+
+class Readers(Protocol):
+    async def mark(
+        self, room_id: RoomId, user_id: UserId, markers: Mapping[str, EventId], *, thread: str | None = None,
+        ts: int | None = None,
+    ) -> None:  # fmt: skip
+        """Raises Forbidden outside the room, NotFound for an unknown event."""
+
+
+class PresenceOfOthers(Protocol):
+    def hear(
+        self, user_id: UserId, presence: str, *, last_active_ago_ms: int, status_msg: str | None
+    ) -> None:
+        """A user of another server is in this state."""
+
+
+class IncomingEdus:
+    """`receive` for what must be dealt with before the transaction is answered, `later` for the rest."""
+
+    def __init__(
+        self, gates: RoomGates, intake: RoomIntake, typists: Typists, readers: Readers,
+        presence: PresenceOfOthers | None = None,
+    ) -> None:  # fmt: skip
+        self._gates = gates
+        self._intake = intake
+        self._typists = typists
+        self._readers = readers
+        self._presence = presence
+        self._ephemeral: dict[str, Receive] = {
+            "m.typing": self._typing,
+            "m.receipt": self._receipts,
+            "m.presence": self._presences,
+        }
+        self._lasting: dict[str, Receive] = {}
+
+    def register(self, edu_type: str, receive: Receive) -> None:
+        """From now on EDUs of the type go to `receive(origin, content)`, before their transaction is answered.
+
+        It may get the same EDU twice. A MatrixError that it raises is logged; anything else makes the
+        other server send the transaction again.
+        """
+        self._lasting[edu_type] = receive
+
+    async def receive(self, origin: ServerName, edus: Sequence[Json]) -> None:
+        """Deal with what must not get lost."""
+        await self._dispatch(self._lasting, origin, edus)
+
+    async def later(self, origin: ServerName, edus: Sequence[Json]) -> None:
+        """Deal with the rest, that about a room once the room has dealt with the events that came with it."""
+        try:
+            await self._dispatch(self._ephemeral, origin, edus)
+        except Exception:
+            logger.exception("EDUs of %s could not be taken in", origin)
+
+    async def _dispatch(
+        self, receivers: Mapping[str, Receive], origin: ServerName, edus: Sequence[Json]
+    ) -> None:
+        for edu in edus:
+            if not isinstance(edu, dict):
+                continue
+            edu_type, content = edu.get("edu_type"), edu.get("content")
+            receive = receivers.get(edu_type) if isinstance(edu_type, str) else None
+            if receive is None or not isinstance(content, dict):
+                continue
+            try:
+                await receive(origin, content)
+            except (MatrixError, msgspec.ValidationError) as error:
+                logger.info("An EDU %s of %s is of no use: %s", edu_type, origin, error)
+
+    async def _typing(self, origin: ServerName, content: JsonObject) -> None:
+        typing = msgspec.convert(content, Typing)
+        room_id, user_id = RoomId(typing.room_id), UserId(typing.user_id)
+        if not owns(origin, user_id) or not await self._may_enter(origin, room_id):
+            return
+
+        async def tell() -> None:
+            if typing.typing:
+                await self._typists.start(room_id, user_id, timeout_ms=TYPING_TIMEOUT_MS)
+            else:
+                self._typists.stop(room_id, user_id)
+
+        self._intake.after_events(room_id, tell)
+
+    async def _receipts(self, origin: ServerName, content: JsonObject) -> None:
+        left = MOST_RECEIPTS
+        for room, types in content.items():
+            readers = types.get("m.read") if isinstance(types, dict) else None
+            if not isinstance(readers, dict) or not await self._may_enter(origin, RoomId(room)):
+                continue
+            for user_id, value in readers.items():
+                left -= 1
+                if left >= 0 and owns(origin, user_id):
+                    self._mark_later(RoomId(room), UserId(user_id), msgspec.convert(value, UserReceipt))
+
+    def _mark_later(self, room_id: RoomId, user_id: UserId, receipt: UserReceipt) -> None:
+        async def mark() -> None:
+            for event_id in receipt.event_ids[:10]:
+                await self._readers.mark(
+                    room_id, user_id, {"m.read": parse_event_id(event_id)}, thread=receipt.data.thread_id,
+                    ts=receipt.data.ts,
+                )  # fmt: skip
+
+        self._intake.after_events(room_id, mark)
+
+    async def _presences(self, origin: ServerName, content: JsonObject) -> None:
+        pushed = content.get("push")
+        if self._presence is None or not isinstance(pushed, list):
+            return
+        for value in pushed[:MOST_PRESENCES]:
+            one = msgspec.convert(value, UserPresence)
+            if owns(origin, one.user_id):
+                self._presence.hear(
+                    UserId(one.user_id), one.presence, last_active_ago_ms=max(0, one.last_active_ago),
+                    status_msg=one.status_msg,
+                )  # fmt: skip
+
+    async def _may_enter(self, origin: ServerName, room_id: RoomId) -> bool:
+        verdict = (await self._gates.admit(origin, [room_id]))[room_id]
+        return not isinstance(verdict, MatrixError)
+
+
+def owns(origin: ServerName, user_id: str) -> bool:
+    """Is the user one of the server's? https://spec.matrix.org/latest/server-server-api/#edus"""
+    return is_user_id(user_id) and user_id.partition(":")[2] == origin
