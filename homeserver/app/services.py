@@ -26,6 +26,7 @@ from homeserver.services.accounts.sessions import Lifetimes
 from homeserver.services.capabilities import Capabilities
 from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
+from homeserver.services.federation.answering import answering
 from homeserver.services.filters import Filters
 from homeserver.services.media import MediaServices, media_services
 from homeserver.services.media.files import MediaFiles
@@ -106,10 +107,11 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     account_data = AccountData(database, stores.account_data, streams)
     push_rules = PushRules(database, stores.push_rules, streams, account_data)
     push = PushEvaluation(push_rules, account_data, server_name)
-    rooms = room_services(RoomGround(
+    ground = RoomGround(
         server_name, signing_key, config.rooms.default_version, clock, database, stores.rooms, streams,
-        profiles, account_data, push,
-    ))  # fmt: skip
+        profiles, account_data, push, federation.client, federation.key_ring,
+    )  # fmt: skip
+    rooms = room_services(ground)
     counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
     unread = Unread(database, counted, streams)
     receipts = Receipts(
@@ -146,6 +148,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
         sync=Sync(sources=sources, sections=sections, waiting=waiting, clock=clock),
         media=build_media(config, stores, runtime),
+        answering=answering(ground, rooms, stores.accounts.accounts),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from homeserver.services.accounts import AccountServices
 from homeserver.services.capabilities import Capabilities
 from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
+from homeserver.services.federation.answering import Answering
 from homeserver.services.filters import Filters
 from homeserver.services.key_ring import KeyRing
 from homeserver.services.media import MediaServices
@@ -59,3 +60,4 @@ class Services:
     waiting: Waiting
     sync: Sync
     media: MediaServices
+    answering: Answering

@@ -86,7 +86,7 @@ async def download_as(
 
 
 async def thumbnail(services: HasMedia, request: Request, server_name: ServerName, media_id: str) -> Reply:
-    wanted = _wanted(request)
+    wanted = wanted_of(request)
     found = await services.media.downloads.find(server_name, media_id, timeout_ms=_timeout_ms(request))
     return await _thumbnail(services, request, found, wanted, FOR_ITS_READER)
 
@@ -108,7 +108,7 @@ async def unauthenticated_download_as(
 async def unauthenticated_thumbnail(
     services: HasMedia, request: Request, server_name: ServerName, media_id: str
 ) -> Reply:
-    wanted = _wanted(request)
+    wanted = wanted_of(request)
     found = await _find_unauthenticated(services, request, server_name, media_id)
     return await _thumbnail(services, request, found, wanted, FOR_ALL)
 
@@ -127,14 +127,11 @@ async def _find_unauthenticated(
 async def _download(
     services: HasMedia, request: Request, found: Download, file_name: str | None, caching: str
 ) -> Reply:
-    essence = found.content_type.partition(";")[0].strip().lower()
     headers = {
         **SANDBOX,
         "Cache-Control": caching,
         "Content-Type": found.content_type,
-        "Content-Disposition": content_disposition(
-            "inline" if essence in INLINE_TYPES else "attachment", file_name
-        ),
+        "Content-Disposition": disposition_of(found.content_type, file_name),
     }
     content = services.media.downloads.content(found)
     return await file_reply(request, content, size=found.size, etag=found.content_hash, headers=headers)
@@ -157,6 +154,12 @@ async def _thumbnail(
     )
 
 
+def disposition_of(content_type: str, file_name: str | None) -> str:
+    """Shown in place only where a browser runs nothing of it."""
+    essence = content_type.partition(";")[0].strip().lower()
+    return content_disposition("inline" if essence in INLINE_TYPES else "attachment", file_name)
+
+
 def _announced(request: Request) -> Announced:
     size = None if request.stream is None else request.stream.length
     return Announced(size, request.header("content-type"), request.query_one("filename"))
@@ -166,7 +169,7 @@ def _timeout_ms(request: Request) -> int:
     return request.query_int("timeout_ms", DEFAULT_WAIT_MS, minimum=0)
 
 
-def _wanted(request: Request) -> Wanted:
+def wanted_of(request: Request) -> Wanted:
     request.query_required("width")
     request.query_required("height")
     return Wanted(

@@ -45,7 +45,7 @@ class NoRemoteMedia:
 
 class Downloads:
     def __init__(self, repository: Repository, awaited: Awaited, remote: RemoteMedia) -> None:
-        self._server_name = repository.server_name
+        self.server_name = repository.server_name
         self._database = repository.database
         self._media = repository.media
         self._files = repository.files
@@ -64,7 +64,7 @@ class Downloads:
         if not is_media_id(media_id):
             raise NotFound("There is no such media: a media ID has only letters, digits, - and _")
         timeout_ms = max(0, min(timeout_ms, MAX_WAIT_MS))
-        if server_name != self._server_name:
+        if server_name != self.server_name:
             if not allow_remote:
                 raise NotFound(f"This media is on {server_name}, and fetching it from there was not allowed")
             return await self._remote.fetch(server_name, media_id, timeout_ms=timeout_ms)

@@ -11,14 +11,19 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.services.rooms.aliases import RoomAliases
 from homeserver.services.rooms.creation import RoomCreation
 from homeserver.services.rooms.directory import RoomDirectory
+from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.facts import RoomFacts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
+from homeserver.services.rooms.receiving import Receiving
 from homeserver.services.rooms.relations import RoomRelations
+from homeserver.services.rooms.remote_membership import RemoteMembership
+from homeserver.services.rooms.restricted_joins import RestrictedJoins
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.sending import RoomSending
+from homeserver.services.rooms.spaces import Spaces
 from homeserver.services.rooms.state import RoomState
 from homeserver.services.rooms.transactions import Transactions
 from homeserver.services.rooms.user_rooms import UserRooms
@@ -45,6 +50,10 @@ class RoomServices:
     relations: RoomRelations
     aliases: RoomAliases
     directory: RoomDirectory
+    receiving: Receiving
+    drafting: Drafting
+    restricted_joins: RestrictedJoins
+    spaces: Spaces
 
     async def renew_profile(self, user_id: UserId) -> None:
         """Say the user's present name and picture in all their rooms."""
@@ -74,6 +83,10 @@ def room_services(ground: RoomGround) -> RoomServices:
     visibility = Visibility(database, stores.events, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
     history = RoomHistory(ground, rooms, events, visibility, state)
+    receiving = Receiving()
+    drafting = Drafting(ground, events)
+    membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
+    directory = RoomDirectory(database, stores.rooms, rooms)
     return RoomServices(
         rooms=rooms,
         events=events,
@@ -89,7 +102,11 @@ def room_services(ground: RoomGround) -> RoomServices:
         history=history,
         relations=RoomRelations(ground, rooms, events, visibility, history),
         aliases=RoomAliases(ground, rooms, sending),
-        directory=RoomDirectory(database, stores.rooms, rooms),
+        directory=directory,
+        receiving=receiving,
+        drafting=drafting,
+        restricted_joins=RestrictedJoins(rooms),
+        spaces=Spaces(rooms, directory, user_rooms, ground.clock, ground.client),
     )
 
 

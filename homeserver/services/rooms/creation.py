@@ -3,6 +3,7 @@
 https://spec.matrix.org/latest/client-server-api/#post_matrixclientv3createroom
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from homeserver.protocol.errors import (
     AuthFailure,
     BadJson,
     InvalidRoomState,
+    MatrixError,
     RoomInUse,
     ThreepidDenied,
 )
@@ -24,6 +26,8 @@ from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import ProfileOf, RoomMembership
 from homeserver.services.rooms.writer import Proposal, RoomWriter
 from homeserver.storage.rooms import AliasRow
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ class RoomCreation:
         for user_id in invites:
             await self._membership.check_invitable(creator, user_id)
         alias = self._alias(wanted.room_alias_name)
+        elsewhere = [user_id for user_id in invites if not self._membership.is_local(user_id)]
         proposals = await self._first_events(creator, wanted, version, alias, invites)
         room_id = None
         if not version.room_id_is_create_hash:
@@ -104,7 +109,19 @@ class RoomCreation:
             raise InvalidRoomState(
                 f"The room would refuse its own first events: {refused.message}"
             ) from refused
+        await self._invite_elsewhere(creator, room.room_id, elsewhere, is_direct=wanted.is_direct)
         return room.room_id
+
+    async def _invite_elsewhere(
+        self, creator: UserId, room_id: RoomId, invites: Sequence[UserId], *, is_direct: bool
+    ) -> None:
+        """Invite users of other servers, which must be asked. The room stands whether or not they answer."""
+        extra: JsonObject = {"is_direct": True} if is_direct else {}
+        for user_id in invites:
+            try:
+                await self._membership.invite(creator, room_id, user_id, extra=extra)
+            except MatrixError as error:
+                logger.info("%s could not be invited to the new %s: %s", user_id, room_id, error)
 
     def _alias(self, localpart: str | None) -> RoomAlias | None:
         if localpart is None:
@@ -152,7 +169,7 @@ class RoomCreation:
             events.append((event_types.NAME, "", {"name": wanted.name}))
         if wanted.topic is not None:
             events.append((event_types.TOPIC, "", _topic(wanted.topic)))
-        for user_id in invites:
+        for user_id in filter(self._membership.is_local, invites):
             invite: JsonObject = {**await self._profile_of(user_id), "membership": "invite"}
             if wanted.is_direct:
                 invite["is_direct"] = True

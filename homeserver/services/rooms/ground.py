@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.signatures import SigningKey
+from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
 from homeserver.services.account_data import AccountData
+from homeserver.services.key_ring import KeyRing
 from homeserver.services.profiles import Profiles
 from homeserver.services.push.evaluation import PushEvaluation
 from homeserver.services.streams import Streams
@@ -27,3 +29,5 @@ class RoomGround:
     profiles: Profiles
     account_data: AccountData
     push: PushEvaluation
+    client: FederationClient
+    key_ring: KeyRing

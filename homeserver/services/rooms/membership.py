@@ -3,17 +3,25 @@
 https://spec.matrix.org/latest/client-server-api/#room-membership
 """
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from homeserver.protocol import event_types
-from homeserver.protocol.auth_rules.power_levels import PowerLevels
-from homeserver.protocol.errors import BadState, Forbidden, InviteBlocked, MatrixError, Unknown
-from homeserver.protocol.ids import RoomId, UserId, domain_of
+from homeserver.protocol.errors import (
+    BadState,
+    Forbidden,
+    GuestAccessForbidden,
+    InviteBlocked,
+    MatrixError,
+    Unknown,
+)
+from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
+from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.access import NotInRoom, check_guests_may_join
 from homeserver.services.rooms.ground import RoomGround
-from homeserver.services.rooms.room import JOIN_RULES, Room
+from homeserver.services.rooms.restricted_joins import AUTHORISED_VIA, RestrictedJoins, Verdict
+from homeserver.services.rooms.room import CREATE, Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.writer import Proposal, RoomWriter
@@ -46,6 +54,22 @@ class Change(NamedTuple):
     extra: JsonObject | None = None
 
 
+class Elsewhere(Protocol):
+    """What needs the help of other servers. `content` is that of the whole member event."""
+
+    async def join(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
+        """Join a room this server is not in, or whose members here cannot let the user in."""
+
+    async def knock(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
+        """Knock at a room this server is not in."""
+
+    async def leave(self, change: Change, content: JsonObject) -> None:
+        """Refuse an invite to, or take back a knock at, a room this server is not in."""
+
+    async def invite(self, room: Room, change: Change, content: JsonObject) -> None:
+        """Invite a user of another server."""
+
+
 class RoomMembership:
     """Each method makes one m.room.member event, or none when there is nothing to change."""
 
@@ -58,29 +82,50 @@ class RoomMembership:
         profile_of: ProfileOf,
         blocks: InviteBlocks,
     ) -> None:
+        """`elsewhere` is to be set before anything is asked."""
+        self.elsewhere: Elsewhere
+        self.blocks = blocks
         self._writer = writer
         self._rooms = rooms
         self._user_rooms = user_rooms
         self._database = ground.database
         self._store = ground.stores.rooms
+        self._identifiers = ground.stores.identifiers
         self._server_name = ground.server_name
         self._profile_of = profile_of
-        self._blocks = blocks
+        self._restricted = RestrictedJoins(rooms)
 
     async def join(
-        self, user_id: UserId, room_id: RoomId, *, reason: str | None = None, is_guest: bool = False
-    ) -> None:
-        """Raises RoomUnreachable for a room not known here, AuthFailure when the rules refuse."""
-        try:
-            room = self._rooms.find(room_id) or await self._rooms.load(room_id)
-        except RoomNotFound:
-            raise RoomUnreachable(f"{room_id} is not known here, and no server offered to help") from None
+        self, user_id: UserId, room_id: RoomId, *, via: Sequence[ServerName] = (), reason: str | None = None,
+        is_guest: bool = False,
+    ) -> None:  # fmt: skip
+        """With the help of other servers (`via`, and those that invited) where this one is not in the room.
+
+        Raises RoomUnreachable, AuthFailure when the rules refuse.
+        """
+        change = Change(user_id, room_id, user_id, "join", reason)
+        room = await self._hosted(room_id)
+        if room is None:
+            if is_guest:
+                raise GuestAccessForbidden("Guests may join rooms of this server only")
+            await self.elsewhere.join(change, await self._content(change), via)
+            return
         if room.membership(user_id) == "join":
             return
         if is_guest:
             check_guests_may_join(room)
-        content = await self._authorisation(room, user_id)
-        await self._change(Change(user_id, room_id, user_id, "join", reason, content))
+        if not self._restricted.needs_condition(room, user_id):
+            await self._change(change)
+            return
+        if await self._restricted.verdict(room, user_id) is Verdict.NOT_MET:
+            raise Forbidden(f"You are in none of the rooms whose members may join {room.room_id}")
+        authoriser = self._restricted.authoriser(room)
+        if authoriser is not None:
+            await self._change(change._replace(extra={AUTHORISED_VIA: authoriser}))
+        elif room.is_shared:
+            await self.elsewhere.join(change, await self._content(change), via)
+        else:
+            raise Forbidden(f"Nobody of this server may invite to {room.room_id}")
 
     async def invite(
         self, sender: UserId, room_id: RoomId, target: UserId, *, reason: str | None = None,
@@ -90,27 +135,43 @@ class RoomMembership:
         await self.check_invitable(sender, target)
         if room.membership(target) == "join":
             raise Forbidden(f"{target} is already in the room")
-        await self._change(Change(sender, room_id, target, "invite", reason, extra))
+        change = Change(sender, room_id, target, "invite", reason, extra)
+        if self.is_local(target):
+            await self._change(change)
+        else:
+            await self.elsewhere.invite(room, change, await self._content(change))
 
     async def check_invitable(self, sender: UserId, target: UserId) -> None:
-        """Raises InviteBlocked when the target wants no invites from the sender, or RoomUnreachable."""
-        if domain_of(target) != self._server_name:
-            raise RoomUnreachable(f"The server of {target} cannot be reached")
-        if await self._blocks(target, sender):
+        """Raises InviteBlocked when the target, of this server, wants no invites from the sender."""
+        if self.is_local(target) and await self.blocks(target, sender):
             raise InviteBlocked(f"{target} does not accept invites from {sender}")
 
-    async def knock(self, user_id: UserId, room_id: RoomId, *, reason: str | None = None) -> None:
-        try:
-            await self._rooms.load(room_id)
-        except RoomNotFound:
-            raise RoomUnreachable(f"{room_id} is not known here, and no server offered to help") from None
-        await self._change(Change(user_id, room_id, user_id, "knock", reason))
+    def is_local(self, user_id: UserId) -> bool:
+        return domain_of(user_id) == self._server_name
+
+    async def knock(
+        self, user_id: UserId, room_id: RoomId, *, via: Sequence[ServerName] = (), reason: str | None = None
+    ) -> None:
+        """Raises RoomUnreachable, AuthFailure."""
+        change = Change(user_id, room_id, user_id, "knock", reason)
+        if await self._hosted(room_id) is None:
+            await self.elsewhere.knock(change, await self._content(change), via)
+        else:
+            await self._change(change)
 
     async def leave(self, user_id: UserId, room_id: RoomId, *, reason: str | None = None) -> None:
         """Leave, reject an invite or take back a knock; nothing happens when already out."""
+        change = Change(user_id, room_id, user_id, "leave", reason)
+        if await self._hosted(room_id) is None:
+            place = (await self._user_rooms.load(user_id)).get(room_id)
+            if place is None:
+                raise NotInRoom(f"{user_id} is not in {room_id}")
+            if place.membership in ("invite", "knock"):
+                await self.elsewhere.leave(change, await self._content(change))
+            return
         room = await self._known(user_id, room_id)
         if room.membership(user_id) != "leave":
-            await self._change(Change(user_id, room_id, user_id, "leave", reason))
+            await self._change(change)
 
     async def kick(
         self, sender: UserId, room_id: RoomId, target: UserId, *, reason: str | None = None
@@ -135,11 +196,13 @@ class RoomMembership:
         await self._change(Change(sender, room_id, target, "leave", reason))
 
     async def forget(self, user_id: UserId, room_id: RoomId) -> None:
-        """Raises StillInRoom; NotFound for a room the user never had to do with."""
-        room = await self._known(user_id, room_id)
-        if room.membership(user_id) not in ("leave", "ban"):
+        """Raises StillInRoom; NotInRoom for a room the user never had to do with."""
+        place = (await self._user_rooms.load(user_id)).get(room_id)
+        if place is None:
+            raise NotInRoom(f"{user_id} is not in {room_id}")
+        if place.membership not in ("leave", "ban"):
             raise StillInRoom(f"{user_id} is in {room_id}: leave it first")
-        await self._database.write(self._store.forget, room.nid, user_id)
+        await self._database.write(self._forget, room_id, user_id)
         self._user_rooms.forget(user_id, room_id)
 
     async def renew_profile(self, user_id: UserId, room_id: RoomId) -> None:
@@ -147,45 +210,38 @@ class RoomMembership:
         room = await self._rooms.load(room_id)
         if room.membership(user_id) != "join":
             return
-        content: JsonObject = {}
-        event = room.event((event_types.MEMBER, user_id))
-        if event is not None and "join_authorised_via_users_server" in event.content:
-            content |= await self._authorisation(room, user_id)
-        await self._change(Change(user_id, room_id, user_id, "join", extra=content))
+        await self._change(Change(user_id, room_id, user_id, "join"))
 
     async def _change(self, change: Change) -> None:
+        proposal = Proposal(
+            event_types.MEMBER, change.sender, await self._content(change), state_key=change.target
+        )
+        await self._writer.append(change.room_id, [proposal])
+
+    async def _content(self, change: Change) -> JsonObject:
+        """That of the member event, with the name and picture of a user of ours."""
         content: JsonObject = dict(change.extra or {})
         content["membership"] = change.membership
         if change.reason is not None:
             content["reason"] = change.reason
-        if change.membership in ("join", "invite", "knock") and domain_of(change.target) == self._server_name:
+        if change.membership in ("join", "invite", "knock") and self.is_local(change.target):
             content = {**await self._profile_of(change.target), **content}
-        proposal = Proposal(event_types.MEMBER, change.sender, content, state_key=change.target)
-        await self._writer.append(change.room_id, [proposal])
+        return content
 
-    async def _authorisation(self, room: Room, user_id: UserId) -> JsonObject:
-        """What a restricted join needs: a member who may invite, if the user meets a condition."""
-        rules = room.event(JOIN_RULES)
-        if rules is None or rules.content.get("join_rule") not in ("restricted", "knock_restricted"):
-            return {}
-        if room.membership(user_id) in ("join", "invite"):
-            return {}
-        if not await self._meets_a_condition(rules.content.get("allow"), user_id):
-            raise Forbidden(f"You are in none of the rooms whose members may join {room.room_id}")
-        levels = PowerLevels(room.events)
-        strongest = max(room.joined_local, key=levels.of_user, default=None)
-        if strongest is not None and levels.of_user(strongest) >= levels.to_invite:
-            return {"join_authorised_via_users_server": strongest}
-        raise Forbidden(f"Nobody of this server may invite to {room.room_id}")
+    async def _hosted(self, room_id: RoomId) -> Room | None:
+        """The room, if this server is in it, or was its last one: then nobody else could help."""
+        try:
+            room = self._rooms.find(room_id) or await self._rooms.load(room_id)
+        except RoomNotFound:
+            return None
+        if not room.joined_local and room.is_shared:
+            return None
+        return room if CREATE in room.state else None
 
-    async def _meets_a_condition(self, allow: object, user_id: UserId) -> bool:
-        joined = set(await self._user_rooms.joined(user_id))
-        return isinstance(allow, list) and any(
-            isinstance(condition, dict)
-            and condition.get("type") == "m.room_membership"
-            and condition.get("room_id") in joined
-            for condition in allow
-        )
+    def _forget(self, txn: Transaction, room_id: RoomId, user_id: UserId) -> None:
+        room_nid = self._identifiers.room_nid(txn, room_id)
+        if room_nid is not None:
+            self._store.forget(txn, room_nid, user_id)
 
     async def _of(self, sender: UserId, room_id: RoomId) -> Room:
         room = await self._known(sender, room_id)

@@ -123,6 +123,10 @@ class RoomSending:
         parse_user_id(target)
         if membership == "invite":
             await self._membership.check_invitable(user_id, UserId(target))
+            if not self._membership.is_local(UserId(target)):
+                await self._membership.invite(user_id, room_id, UserId(target), extra=dict(content))
+                room = await self._rooms.load(room_id)
+                return room.state[event_types.MEMBER, target].event_id
         try:
             room = await self._rooms.load(room_id)
         except RoomNotFound:

@@ -183,12 +183,17 @@ def test_invited_people_get_an_invite(alice: Person, bob: Person, carol: Person)
         assert member["sender"] == alice.user_id
 
 
-@pytest.mark.parametrize("user_id", ["bob", "@bob", "", "@nobody:elsewhere.example"])
+@pytest.mark.parametrize("user_id", ["bob", "@bob", ""])
 def test_somebody_who_cannot_be_invited_makes_no_room(alice: Person, user_id: str) -> None:
     answer = alice.request("POST", "/createRoom", {"invite": [user_id], "room_alias_name": "den"})
     assert answer.status in (400, 404)
     assert alice.joined_rooms() == set()
     assert alice.request("GET", "/directory/room/%23den:test").errcode == "M_NOT_FOUND"
+
+
+def test_somebody_whose_server_does_not_answer_does_not_keep_the_room_from_being_made(alice: Person) -> None:
+    room = alice.create_room(invite=["@nobody:elsewhere.example"])
+    assert set(alice.members(room)) == {alice.user_id}
 
 
 def test_invites_by_mail_need_an_identity_server(alice: Person) -> None:

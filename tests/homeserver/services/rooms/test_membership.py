@@ -107,7 +107,7 @@ def test_members_and_banned_people_cannot_be_invited(alice: Person, bob: Person)
 def test_invites_name_somebody_who_can_be_reached(alice: Person) -> None:
     room = alice.create_room()
     alice.invite(room, "bob", refused="M_INVALID_PARAM")
-    alice.invite(room, "@bob:elsewhere.example", refused="M_NOT_FOUND")
+    alice.invite(room, "@bob:elsewhere.example", refused="M_CONNECTION_FAILED")
     body = {"id_server": "id.example", "medium": "email", "address": "bob@example.org"}
     alice.ask("POST", path("rooms", room, "invite"), body, refused="M_THREEPID_DENIED")
 

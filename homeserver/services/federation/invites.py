@@ -1,0 +1,181 @@
+"""Invites from other servers to users of ours, and third-party invites that others ask us to complete.
+
+https://spec.matrix.org/latest/server-server-api/#inviting-to-a-room
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from homeserver.protocol import event_types
+from homeserver.protocol.errors import (
+    Forbidden,
+    IncompatibleRoomVersion,
+    InvalidParam,
+    InviteBlocked,
+    MatrixError,
+    NotFound,
+)
+from homeserver.protocol.events import Event, parse_pdu
+from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_user_id
+from homeserver.protocol.json_values import Json, JsonObject
+from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.protocol.signatures import sign_event
+from homeserver.services.federation.asking import AskingServers
+from homeserver.services.federation.handed_in import HandedIn, membership_event
+from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.membership import InviteBlocks
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.stripped_state import MOST_STRIPPED, stripped
+from homeserver.storage.accounts import AccountStore
+
+logger = logging.getLogger(__name__)
+
+
+class Keys(Protocol):
+    """`KeyRing`."""
+
+    async def check_event(self, version: RoomVersion, pdu: Mapping[str, Json]) -> None:
+        """Raises unless all required servers have signed the event."""
+
+
+class TakesInvites(Protocol):
+    """`Receiving`."""
+
+    async def accept_outside(
+        self,
+        room_id: RoomId,
+        version: RoomVersion,
+        pdu: Mapping[str, Json],
+        *,
+        stripped: Sequence[JsonObject],
+    ) -> None:
+        """A membership of a local user in a room this server is not in."""
+
+
+class SendsInvites(Protocol):
+    """`RoomMembership`."""
+
+    async def invite(
+        self, sender: UserId, room_id: RoomId, target: UserId, *, extra: JsonObject | None = None
+    ) -> None:
+        """Invite in the name of a local user."""
+
+
+class Ports(NamedTuple):
+    """What invites need of other services."""
+
+    keys: Keys
+    receiving: TakesInvites
+    membership: SendsInvites
+    accounts: AccountStore
+    blocks: InviteBlocks
+
+
+class Invites:
+    """Takes invites, or refuses them."""
+
+    def __init__(self, ground: RoomGround, rooms: Rooms, asking: AskingServers, ports: Ports) -> None:
+        self._database = ground.database
+        self._server_name = ground.server_name
+        self._key = ground.key
+        self._rooms = rooms
+        self._asking = asking
+        self._ports = ports
+
+    async def take(
+        self, handed_in: HandedIn, version_name: str, room_state: Sequence[JsonObject]
+    ) -> JsonObject:
+        """The invite with our signature.
+
+        Raises IncompatibleRoomVersion, InvalidParam, Forbidden, InviteBlocked.
+        """
+        version = ROOM_VERSIONS.get(version_name)
+        if version is None:
+            raise IncompatibleRoomVersion(
+                f"Room version {version_name[:64]!r} is not supported here", room_version=version_name[:64]
+            )
+        event = membership_event(version, handed_in, "invite")
+        await self._check_target(event)
+        await self._ports.keys.check_event(version, handed_in.pdu)
+        described = await self._described(version, event, room_state)
+        signed = sign_event(version, handed_in.pdu, self._server_name, self._key)
+        if not await self._is_in(handed_in.origin, event.room_id):
+            await self._ports.receiving.accept_outside(event.room_id, version, signed, stripped=described)
+        return signed
+
+    async def exchange(self, origin: ServerName, room_id: RoomId, body: JsonObject) -> None:
+        """A third-party invite was accepted: invite for whoever of ours made it.
+
+        Raises InvalidParam, Forbidden.
+        """
+        await self._asking.room(origin, room_id)
+        sender, target, content = body.get("sender"), body.get("state_key"), body.get("content")
+        if body.get("type") != event_types.MEMBER or body.get("room_id") != room_id:
+            raise InvalidParam(f"This is no membership event of {room_id}")
+        if not isinstance(content, dict) or content.get("membership") != "invite":
+            raise InvalidParam("This is not an invite")
+        if not isinstance(content.get("third_party_invite"), dict):
+            raise InvalidParam("content.third_party_invite is missing")
+        if not _is_user(sender) or not _is_user(target):
+            raise InvalidParam("sender and state_key are user IDs")
+        if domain_of(str(target)) != origin:
+            raise Forbidden(f"{target} is not a user of {origin}")
+        if domain_of(str(sender)) != self._server_name:
+            raise Forbidden(f"{sender} is not a user of this server")
+        extra: JsonObject = {"third_party_invite": content["third_party_invite"]}
+        await self._ports.membership.invite(UserId(str(sender)), room_id, UserId(str(target)), extra=extra)
+
+    async def _check_target(self, event: Event) -> None:
+        """Is the invite for a user of ours, who takes invites from the sender?"""
+        target = str(event.state_key)
+        if not is_user_id(target) or domain_of(target) != self._server_name:
+            raise InvalidParam(f"{target[:300]!r} is not a user of this server")
+        account = await self._database.look_up(self._ports.accounts.account, UserId(target))
+        if account is None or account.is_deactivated:
+            raise NotFound(f"There is no user {target}")
+        if await self._ports.blocks(UserId(target), event.sender):
+            raise InviteBlocked(f"{target} does not accept invites from {event.sender}")
+
+    async def _is_in(self, origin: ServerName, room_id: RoomId) -> bool:
+        """Is this server in the room? Then the invite comes with other events, and is judged there."""
+        try:
+            room = await self._rooms.load(room_id)
+        except RoomNotFound:
+            return False
+        if room.joined_local:
+            self._asking.check_acl(room, origin)
+        return bool(room.joined_local)
+
+    async def _described(
+        self, version: RoomVersion, invite: Event, room_state: Sequence[JsonObject]
+    ) -> list[JsonObject]:
+        """The stripped state to show. From version 12 on its events must be whole and signed."""
+        if len(room_state) > MOST_STRIPPED:
+            raise InvalidParam(f"invite_room_state has at most {MOST_STRIPPED} events")
+        if version.room_id_is_create_hash:
+            await self._check_described(version, invite, room_state)
+        described = [entry for event in room_state if (entry := stripped(event)) is not None]
+        if not any(entry["type"] == event_types.CREATE for entry in described):
+            logger.info("The invite %s came without the create event of its room", invite.event_id)
+        return described
+
+    async def _check_described(
+        self, version: RoomVersion, invite: Event, room_state: Sequence[JsonObject]
+    ) -> None:
+        has_create = False
+        for pdu in room_state:
+            try:
+                event = parse_pdu(version, pdu)
+                await self._ports.keys.check_event(version, pdu)
+            except MatrixError as error:
+                raise InvalidParam(f"An event in invite_room_state is not valid: {error}") from error
+            if event.room_id != invite.room_id:
+                raise InvalidParam(f"An event in invite_room_state is of {event.room_id}")
+            has_create = has_create or (event.type, event.state_key) == (event_types.CREATE, "")
+        if not has_create:
+            raise InvalidParam("invite_room_state lacks the create event")
+
+
+def _is_user(value: Json) -> bool:
+    return isinstance(value, str) and is_user_id(value)
