@@ -156,6 +156,7 @@ class App:
         self.services.media.stop()
         self.services.typing_notifications.stop_all()
         await self.services.presence.stop()
+        await self.services.traffic.stop()
         await self._runtime.tasks.stop_all()
         self._runtime.outside.http.stop()
         await self.services.accounts.last_seen.write_or_log()
@@ -171,6 +172,7 @@ class App:
     async def _start_services(self) -> None:
         services = self.services
         await services.streams.start()
+        await services.traffic.start()
         await services.account_data.start()
         await services.push_rules.start()
         services.waiting.start()

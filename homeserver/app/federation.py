@@ -5,6 +5,7 @@ The configuration is read here, and in the rest of this folder, and nowhere belo
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from random import random
 
 from homeserver.api.federation.access import FederationAccess
 from homeserver.config import Config
@@ -25,10 +26,14 @@ from homeserver.runtime.database import Database
 from homeserver.runtime.dns import Resolver, SystemResolver
 from homeserver.runtime.http_client import HttpClient, Pool
 from homeserver.runtime.reactor import Reactor
+from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.threads import Threads
 from homeserver.services import Services
+from homeserver.services.federation.backoff import BackOff
+from homeserver.services.federation.traffic import Neighbours, Traffic, traffic
 from homeserver.services.key_ring import KeyRing, OwnKeys
 from homeserver.services.notary import Notary
+from homeserver.services.rooms.ground import RoomGround
 from homeserver.storage.server_keys import ServerKeyStore
 
 NAME_THREADS = 16
@@ -90,6 +95,16 @@ def build_federation(
     )
 
 
+def build_traffic(
+    config: Config, federation: Federation, ground: RoomGround, tasks: Tasks, neighbours: Neighbours
+) -> Traffic:
+    """What is sent to other servers and taken in from them; the client hears from it whom to leave alone."""
+    back_off = BackOff(longest_s=config.federation.longest_back_off_hours * 3600.0)
+    built = traffic(ground, tasks, federation.client, neighbours, chance=random, back_off=back_off)
+    federation.client.use_reachability(built.destinations)
+    return built
+
+
 def policy_of(config: Config) -> ServerAcl:
     """Which servers this one speaks with: nobody while federation is off."""
     federation = config.federation
@@ -106,8 +121,9 @@ def own_keys(config: Config, signing_key: SigningKey) -> OwnKeys:
 def authenticate_both(config: Config, services: Services, people: Authenticate) -> Authenticate:
     """Other servers by their signatures on routes of federation, everybody else by their access tokens."""
     servers = FederationAccess(
-        config.server_name, policy_of(config), services.key_ring, services.clock, limits=services.rate_limits
-    )
+        config.server_name, policy_of(config), services.key_ring, services.clock,
+        limits=services.rate_limits, note_origin=services.traffic.destinations.note_alive,
+    )  # fmt: skip
 
     def authenticate(
         request: Request, route: Route

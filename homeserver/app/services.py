@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from homeserver.app.federation import Outside, build_federation, build_outside
+from homeserver.app.federation import Outside, build_federation, build_outside, build_traffic
 from homeserver.config import Config
 from homeserver.protocol.signatures import SigningKey
 from homeserver.runtime.clock import Clock
@@ -27,6 +27,7 @@ from homeserver.services.capabilities import Capabilities
 from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
 from homeserver.services.federation.answering import answering
+from homeserver.services.federation.traffic import Neighbours
 from homeserver.services.filters import Filters
 from homeserver.services.media import MediaServices, media_services
 from homeserver.services.media.files import MediaFiles
@@ -149,6 +150,10 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         sync=Sync(sources=sources, sections=sections, waiting=waiting, clock=clock),
         media=build_media(config, stores, runtime),
         answering=answering(ground, rooms, stores.accounts.accounts),
+        traffic=build_traffic(
+            config, federation, ground, tasks,
+            Neighbours(rooms.rooms, rooms.receiving, typing_notifications, receipts),
+        ),
     )  # fmt: skip
 
 
@@ -181,6 +186,7 @@ def connect(services: Services) -> None:
                     services.typing_notifications.stop(room.room_id, member.user_id)
 
     rooms.writer.follow(follow)
+    rooms.writer.follow(services.traffic.note_events)
     accounts = services.accounts
     accounts.sessions.also_clean(services.pushers.remove_of_devices)
     for leave in (

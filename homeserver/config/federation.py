@@ -15,6 +15,11 @@ def _server_names(texts: Sequence[str]) -> None:
         checks.server_name(text)
 
 
+def _hours(hours: int) -> None:
+    if hours < 1:
+        raise ValueError("must be at least 1")
+
+
 @dataclass(frozen=True)
 class OldSigningKey:
     """A key this server signed with until `expired_ts` (milliseconds); `key` is its public half."""
@@ -43,5 +48,6 @@ class Federation:
     deny: tuple[str, ...] = ()
     ca_file: Path | None = None
     allow_private_addresses: bool = False
+    longest_back_off_hours: int = setting(24, check=_hours)
     trusted_key_servers: tuple[ServerName, ...] = setting((ServerName("matrix.org"),), check=_server_names)
     old_signing_keys: tuple[OldSigningKey, ...] = ()

@@ -91,6 +91,11 @@ class FederationClient:
         path = path_of(V1 + "/send/{}", txn_id)
         return await self._requests.json(destination, "PUT", path, body=body, effort=TRANSACTION)
 
+    async def pull(self, destination: ServerName, txn_id: str) -> JsonObject:
+        """Another Postroom's transactions to us after `txn_id`: {transactions: [{txn_id, body}]}."""
+        path = "/_postroom/federation/v1/pull"
+        return await self.request(destination, "GET", path, query={"v": txn_id}, effort=MEDIUM)
+
     # Joining, leaving, knocking, inviting
 
     async def make_join(

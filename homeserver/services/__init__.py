@@ -13,6 +13,7 @@ from homeserver.services.capabilities import Capabilities
 from homeserver.services.devices.devices import Devices
 from homeserver.services.discovery import Discovery
 from homeserver.services.federation.answering import Answering
+from homeserver.services.federation.traffic import Traffic
 from homeserver.services.filters import Filters
 from homeserver.services.key_ring import KeyRing
 from homeserver.services.media import MediaServices
@@ -61,3 +62,4 @@ class Services:
     sync: Sync
     media: MediaServices
     answering: Answering
+    traffic: Traffic

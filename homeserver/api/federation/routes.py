@@ -4,7 +4,7 @@
 Requests are counted for each server that signs them (`federation_requests`), wherever they go.
 """
 
-from homeserver.api.federation import events, keys, media, queries, rooms
+from homeserver.api.federation import events, keys, media, queries, rooms, transactions
 from homeserver.http.routing import Auth, Route
 
 KEY_V2 = "/_matrix/key/v2"
@@ -19,6 +19,12 @@ KEYS = (
     Route("POST", f"{KEY_V2}/query", keys.keys_of_servers, Auth.NONE, limited="notary_queries"),
     Route("GET", f"{KEY_V2}/query/{{serverName}}", keys.keys_of_server, Auth.NONE, limited="notary_queries"),
 )
+TRANSACTIONS = (
+    Route(
+        "PUT", f"{V1}/send/{{txnId}}", transactions.send, Auth.FEDERATION, max_body=transactions.MAX_BODY
+    ),
+)
+OURS = (Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),)
 EVENTS = (
     Route("GET", f"{V1}/event_auth/{{roomId}}/{{eventId}}", events.event_auth, Auth.FEDERATION),
     Route("GET", f"{V1}/backfill/{{roomId}}", events.backfill, Auth.FEDERATION),
@@ -62,12 +68,13 @@ MEDIA = (
     Route("GET", f"{V1}/media/download/{{mediaId}}", media.download, Auth.FEDERATION, limited="downloads"),
     Route("GET", f"{V1}/media/thumbnail/{{mediaId}}", media.thumbnail, Auth.FEDERATION, limited="downloads"),
 )
-# Transactions come before events.
 ROUTES: tuple[Route, ...] = (
     *SERVER,
     *KEYS,
+    *TRANSACTIONS,
     *EVENTS,
     *ROOMS,
     *QUERIES,
     *MEDIA,
+    *OURS,
 )

@@ -95,9 +95,9 @@ class IncomingEdus:
         self._lasting: dict[str, Receive] = {}
 
     def register(self, edu_type: str, receive: Receive) -> None:
-        """From now on EDUs of the type go to `receive(origin, content)`, before their transaction is answered.
+        """EDUs of the type go to `receive(origin, content)`, before their transaction is answered.
 
-        It may get the same EDU twice. A MatrixError that it raises is logged; anything else makes the
+        It may get the same EDU twice. A MatrixError of it is logged; anything else makes the
         other server send the transaction again.
         """
         self._lasting[edu_type] = receive

@@ -78,7 +78,7 @@ class Traffic:
         await self.sender.stop()
         await self.destinations.stop()
 
-    def note_events(self, _room: Room, batch: Sequence[Built]) -> None:
+    def note_events(self, room: Room, batch: Sequence[Built]) -> None:
         """Follows the room writer: events that go out were committed."""
         for built in batch:
             outgoing = built.outgoing
