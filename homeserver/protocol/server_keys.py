@@ -29,7 +29,8 @@ MAX_KEY_ID_CHARACTERS = 200
 
 KNOWN_TO_EVERYBODY = frozenset(
     {
-        "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og",  # CVE-2026-24044: made by a generator without randomness
+        # CVE-2026-24044: made by a generator without randomness
+        "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og",
     }
 )
 """Public keys whose secret half is public: what they sign proves nothing."""

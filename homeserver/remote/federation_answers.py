@@ -67,10 +67,13 @@ class DirectoryAnswer:
     servers: list[ServerName]
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _RawJoin(msgspec.Struct):
     state: list[msgspec.Raw]
     auth_chain: list[msgspec.Raw]
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = _NOTHING
     members_omitted: bool = False
     servers_in_room: list[str] | None = None
 
@@ -102,7 +105,7 @@ _AUTH_CHAIN = msgspec.json.Decoder(_RawAuthChain)
 async def join_answer(raw: bytes, clock: Clock) -> JoinAnswer:
     """Raises RemoteMisbehaved, as do all functions here."""
     found = _decoded(_JOIN, raw)
-    event = None if found.event is None else _pdu(found.event)
+    event = None if bytes(found.event) == b"null" else _pdu(found.event)
     return JoinAnswer(
         event,
         await _pdus(found.state, clock),

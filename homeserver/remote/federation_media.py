@@ -160,16 +160,10 @@ class _Parts:
 
     async def body(self) -> AsyncIterator[bytes]:
         """The bytes up to the next boundary. Raises RemoteMisbehaved when they end without one."""
-        self._buffer = b"\r\n" + self._buffer  # in an empty body the boundary follows the head at once
-        not_of_body = 2
         while True:
             end = self._buffer.find(self._delimiter)
             ready = end if end >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
             done, self._buffer = self._buffer[:ready], self._buffer[ready:]
-            if not_of_body and done:
-                cut = min(not_of_body, len(done))
-                not_of_body -= cut
-                done = done[cut:]
             if done:
                 yield done
             if end >= 0:
