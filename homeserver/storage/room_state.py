@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import EventId
-from homeserver.runtime.database import Transaction
+from homeserver.runtime.database import DatabaseCorrupt, Transaction
 from homeserver.storage.identifiers import Identifiers
 
 MAX_LAYERS = 4
@@ -44,7 +44,16 @@ def pack(ids: Mapping[int, int]) -> bytes:
 
 
 def unpack(packed: bytes) -> StateIds:
-    return dict(_PAIR.iter_unpack(packed))
+    """Raises DatabaseCorrupt."""
+    try:
+        return dict(_PAIR.iter_unpack(packed))
+    except struct.error:
+        raise damaged("A state set") from None
+
+
+def damaged(what: str) -> DatabaseCorrupt:
+    """Something a state set is made of is not as it was written."""
+    return DatabaseCorrupt(f"{what} is damaged: the operator must restore the database from a backup")
 
 
 class RoomStateStore:
@@ -182,6 +191,8 @@ class RoomStateStore:
         """The set as {(type, state key): nid of the event that holds it}."""
         ids = self.state_ids(txn, nid)
         keys = self._identifiers.state_keys(txn, ids)
+        if len(keys) < len(ids):
+            raise damaged(f"State set {nid}")
         return {keys[key_nid]: event_nid for key_nid, event_nid in ids.items()}
 
     def _chain(self, txn: Transaction, nid: int) -> list[Layer]:
@@ -199,7 +210,7 @@ class RoomStateStore:
             Layer, "SELECT nid, parent_nid, entries, added FROM state_sets WHERE nid = %s", (wanted,)
         )
         if layer is None:
-            raise LookupError(f"state set {wanted} is missing below {nid}: the database is damaged")
+            raise damaged(f"State set {nid}, of which layer {wanted} is missing,")
         return layer
 
 

@@ -5,6 +5,7 @@ the COMMIT.
 """
 
 import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,7 @@ from homeserver.runtime.migrations import DialectName
 OLDEST = 130_000
 SERVING_LOCK = 0x706F_7374_726F_6F6D
 """The advisory lock a serving process holds: "postroom"."""
+SERVING_LOCK_PATIENCE_S = 2.0
 CONNECT_TIMEOUT_S = 5
 PAGE = 500
 """Rows that executemany sends at once."""
@@ -221,12 +223,19 @@ class PostgresqlBackend:
         return None
 
     def _take_serving_lock(self, raw: extensions.connection) -> None:
+        """A process that has just ended holds the lock until PostgreSQL has noticed."""
+        give_up_at = time.monotonic() + SERVING_LOCK_PATIENCE_S
         with raw.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", (SERVING_LOCK,))
-            row = cursor.fetchone()
-        if row is None or not row[0]:
-            raw.close()
-            raise _AlreadyServed
+            while True:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", (SERVING_LOCK,))
+                row = cursor.fetchone()
+                if row is not None and row[0]:
+                    return
+                if time.monotonic() > give_up_at:
+                    break
+                time.sleep(0.02)
+        raw.close()
+        raise _AlreadyServed
 
 
 class _AlreadyServed(psycopg2.OperationalError):

@@ -1,8 +1,10 @@
 """Stored events by id, through a cache bounded in bytes.
 
-An event never changes but for a redaction, after which it is read again.
+An event never changes but for a redaction, after which it is read again. One whose row was damaged is as good
+as unknown: it is logged once, and left out of whatever it would have been in.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -12,13 +14,16 @@ from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.cache import ByteCache
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.timeline_event import TimelineEvent, from_row
+from homeserver.services.rooms.timeline_event import MalformedEvent, TimelineEvent, from_row
 from homeserver.storage.events import EventRow, EventStore
 
 MOST_STATE_RECALLED = 200
 """Of a room's state so much is read ahead of need."""
 
 MOST_CHANGED = 10_000
+MOST_MALFORMED = 1_000
+
+logger = logging.getLogger(__name__)
 
 
 class Events:
@@ -30,6 +35,7 @@ class Events:
         self._by_nid: ByteCache[int, TimelineEvent] = ByteCache(cache_bytes)
         self._nids: dict[EventId, int] = {}  # of those in the cache, and a few that have left it
         self._changed: dict[int, None] = {}  # changed lately: a row may have been read before that
+        self._malformed: set[EventId] = set()  # which the log knows of
 
     def find(self, nid: int) -> TimelineEvent | None:
         """From memory only."""
@@ -51,23 +57,41 @@ class Events:
         """An event that was redacted, and events that show its content, as they are now."""
         found = []
         for located in await self._database.read(self._store.with_successors, event_id):
-            event = from_row(located.row, located.room_id, room_version(located.version))
-            self.note(event)
-            self._changed[event.nid] = None
-            found.append(event)
+            self._changed[located.row.nid] = None
+            event = self._read(located.row, located.room_id, room_version(located.version))
+            if event is not None:
+                self.note(event)
+                found.append(event)
         while len(self._changed) > MOST_CHANGED:
             del self._changed[next(iter(self._changed))]
         return found
 
-    def decode(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent:
-        """The event of a row, from memory where it is known."""
+    def decode(self, rows: Iterable[EventRow], room_id: RoomId, version: RoomVersion) -> list[TimelineEvent]:
+        """The events of one room's rows, from memory where they are known; malformed ones are left out."""
+        events = [self._decode(row, room_id, version) for row in rows]
+        return [event for event in events if event is not None]
+
+    def _decode(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent | None:
         known = self._by_nid.get(row.nid)
         if known is not None:
             return known
-        event = from_row(row, room_id, version)
-        if row.nid not in self._changed:
+        event = self._read(row, room_id, version)
+        if event is not None and row.nid not in self._changed:
             self.note(event)
         return event
+
+    def _read(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent | None:
+        try:
+            return from_row(row, room_id, version)
+        except MalformedEvent:
+            self.note_malformed(row.event_id)
+            return None
+
+    def note_malformed(self, event_id: EventId) -> None:
+        """Tell the operator, once."""
+        if event_id not in self._malformed and len(self._malformed) < MOST_MALFORMED:
+            self._malformed.add(event_id)
+            logger.error("Event %s is damaged in the database, and left out: restore a backup", event_id)
 
     async def by_nids(
         self, nids: Iterable[int], room_id: RoomId, version: RoomVersion
@@ -82,14 +106,22 @@ class Events:
             else:
                 found[nid] = event
         if missing:
-            for row in await self._database.read(self._store.by_nids, missing):
-                found[row.nid] = self.decode(row, room_id, version)
+            rows = await self._database.read(self._store.by_nids, missing)
+            found |= {event.nid: event for event in self.decode(rows, room_id, version)}
         return found
 
     async def latest(self, room: Room, *, upto: int, limit: int, after: int = 0) -> list[TimelineEvent]:
         """The room's newest events with `after` < position <= `upto`, newest first."""
-        rows = await self._database.read(self._store.latest, room.nid, after=after, upto=upto, limit=limit)
-        return [self.decode(row, room.room_id, room.version) for row in rows]
+        found: list[TimelineEvent] = []
+        while True:
+            wanted = limit - len(found)
+            rows = await self._database.read(
+                self._store.latest, room.nid, after=after, upto=upto, limit=wanted
+            )
+            found += self.decode(rows, room.room_id, room.version)
+            if len(rows) < wanted or len(found) >= limit:
+                return found
+            upto = rows[-1].nid - 1  # some were malformed: further back for others
 
     async def recall(self, rooms: Sequence[Room], count: int) -> None:
         """Fill `recent` of rooms with their newest events, and read their state into the cache."""
@@ -100,12 +132,11 @@ class Events:
         ]
         found = await self._database.read(self._read_rooms, wanted, count)
         for (room, _), (newest, state) in zip(wanted, found, strict=True):
-            for row in state:
-                self.decode(row, room.room_id, room.version)
-            events = [self.decode(row, room.room_id, room.version) for row in newest]
+            self.decode(state, room.room_id, room.version)
+            events = self.decode(newest, room.room_id, room.version)
             if not room.recent and room.tip == tips[room.room_id] and not room.pending:
                 room.recent.extend(reversed(events))
-                room.recent_from = events[-1].nid - 1 if len(events) == count else 0
+                room.recent_from = newest[-1].nid - 1 if len(newest) == count else 0
 
     def _read_rooms(
         self, txn: Transaction, wanted: Sequence[tuple[Room, Sequence[int]]], count: int
@@ -128,16 +159,22 @@ class Events:
         missing = [id_ for id_ in event_ids if id_ not in found]
         if missing:
             for located in await self._database.read(self._store.by_ids, missing):
-                event = self.decode(located.row, located.room_id, room_version(located.version))
-                found[event.event_id] = event
+                event = self._decode(located.row, located.room_id, room_version(located.version))
+                if event is not None:
+                    found[event.event_id] = event
         return found
 
     async def signed(self, event_ids: Sequence[EventId]) -> dict[EventId, Event]:
-        """{event id: the event as signed}, for the authorisation rules; unknown ids are left out."""
+        """{event id: the event as signed}, for the authorisation rules.
+
+        Unknown and malformed ones are left out: who cannot do without one must look for it.
+        """
         rows = await self._database.read(self._store.by_ids, list(event_ids)) if event_ids else []
-        return {
-            located.row.event_id: Event.from_raw(
-                room_version(located.version), located.row.raw, located.row.event_id
-            )
-            for located in rows
-        }
+        found: dict[EventId, Event] = {}
+        for located in rows:
+            event_id = located.row.event_id
+            try:
+                found[event_id] = Event.from_raw(room_version(located.version), located.row.raw, event_id)
+            except (ValueError, TypeError, KeyError, IndexError):
+                self.note_malformed(event_id)
+        return found

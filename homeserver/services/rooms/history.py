@@ -84,7 +84,7 @@ class RoomHistory:
         while len(found) < query.limit and looked_at < MOST_READ and not exhausted:
             rows = await self._database.read(self._read, room.nid, place, query.backwards, wanted)
             looked_at += len(rows)
-            events = [self._events.decode(row, room_id, room.version) for row in rows]
+            events = self._events.decode(rows, room_id, room.version)
             inside = [event for event in events if not _beyond(event, stop, backwards=query.backwards)]
             exhausted = len(rows) < wanted or len(inside) < len(events)
             shown = await self._shown(room, user_id, inside, query.filter)

@@ -17,7 +17,6 @@ from homeserver.storage.received_events import ReceivedEventStore
 from homeserver.storage.room_state import RoomStateStore, StateEntry
 from homeserver.storage.rooms import Member, RoomRow, RoomStore
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -160,7 +159,7 @@ class Rooms:
                 try:
                     room.remember(Event.from_raw(version, entry.raw, entry.event_id))
                 except (ValueError, TypeError, KeyError, IndexError):  # can be read, but not written to
-                    logger.error("The state of %s is damaged: %s", row.room_id, entry.event_id)  # noqa: TRY400
+                    logger.error("The state of %s is damaged: %s", row.room_id, entry.event_id)
         for member in loaded.members:
             room.set_member(
                 member.user_id, Membership(member.membership, member.since), local=bool(member.is_local)

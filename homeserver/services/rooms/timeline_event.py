@@ -5,7 +5,7 @@ so the encoding is kept in two pieces with the age between them.
 https://spec.matrix.org/latest/client-server-api/#room-event-format
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -14,6 +14,12 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.storage.events import EventRow, device_and_txn_id
+
+_STORED = (("content", dict), ("depth", int), ("origin_server_ts", int), ("sender", str), ("type", str))
+
+
+class MalformedEvent(Exception):
+    """What is stored of an event is no event: the row was damaged."""
 
 
 class Replaced(NamedTuple):
@@ -86,8 +92,10 @@ def extra_unsigned(fields: JsonObject) -> bytes:
 
 
 def from_row(row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent:
-    """Decode a stored event."""
-    pdu = orjson.loads(row.raw)
+    """Decode a stored event. Raises MalformedEvent; what belongs into `unsigned` is left out if malformed."""
+    pdu = _stored_pdu(row.raw)
+    if pdu is None:
+        raise MalformedEvent(row.event_id)
     event = TimelineEvent()
     event.nid = row.nid
     event.event_id = row.event_id
@@ -99,12 +107,13 @@ def from_row(row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEv
     _fill(event, pdu, room_id, version)
     replaced = None
     if row.replaces_id is not None and row.replaces_raw is not None:
-        before = orjson.loads(row.replaces_raw)
-        replaced = Replaced(row.replaces_nid or 0, row.replaces_id, before["sender"], before["content"])
+        before = _stored_pdu(row.replaces_raw) or {"sender": "", "content": {}}
+        replaced = Replaced(row.replaces_nid or 0, row.replaces_id, str(before["sender"]), before["content"])
     redaction = None
     if row.redaction_id is not None and row.redaction_raw is not None:
-        redaction = _client_dict(orjson.loads(row.redaction_raw), row.redaction_id, version)
-        redaction["room_id"] = room_id
+        by = _stored_pdu(row.redaction_raw)
+        if by is not None:
+            redaction = {**_client_dict(by, row.redaction_id, version), "room_id": room_id}
     _encode_rest(event, replaced, redaction)
     return event
 
@@ -137,6 +146,19 @@ def _fill(event: TimelineEvent, pdu: JsonObject, room_id: RoomId, version: RoomV
     event.depth = pdu["depth"]  # type: ignore[assignment]
     event.ts = client["origin_server_ts"]  # type: ignore[assignment]
     event.head = orjson.dumps(client)[:-1] + b',"unsigned":{"age":'
+
+
+def _stored_pdu(raw: bytes) -> JsonObject | None:
+    """A stored event that has what every event has; None if it was damaged."""
+    try:
+        pdu = orjson.loads(raw)
+        for name, kind in _STORED:
+            if type(pdu[name]) is not kind:
+                return None
+        state_key = pdu.get("state_key")
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
+    return cast(JsonObject, pdu) if state_key is None or type(state_key) is str else None
 
 
 def _client_dict(pdu: JsonObject, event_id: EventId, version: RoomVersion) -> JsonObject:

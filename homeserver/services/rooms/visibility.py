@@ -86,15 +86,17 @@ class Visibility:
             standing = room.state.get(HISTORY_VISIBILITY)
             if (changes[-1][0] if changes else 0) == (standing.nid if standing else 0):
                 room.visibility_changes = changes  # nothing came in while this was read
-        return Past(changes, found.membership)
+        now = room.members.get(user_id)  # known even if the event that says so was damaged
+        steps = [(nid, now.membership if now and nid == now.since else was) for nid, was in found.membership]
+        return Past(changes, steps)
 
     def _read(self, txn: Transaction, room_nid: int, user_id: UserId, with_visibility: bool) -> Past:
         visibility: Steps = ()
         if with_visibility:
             rows = self._events.of_state_key(txn, room_nid, HISTORY_VISIBILITY)
-            visibility = [(nid, _content(raw, "history_visibility", "shared")) for nid, raw in rows]
+            visibility = [(nid, _content(raw, "history_visibility", "shared", "joined")) for nid, raw in rows]
         rows = self._events.of_state_key(txn, room_nid, (event_types.MEMBER, user_id))
-        return Past(visibility, [(nid, _content(raw, "membership", "leave")) for nid, raw in rows])
+        return Past(visibility, [(nid, _content(raw, "membership", "leave", "leave")) for nid, raw in rows])
 
 
 def may_see(past: Past, event: TimelineEvent, user_id: UserId) -> bool:
@@ -115,6 +117,9 @@ def value_at(steps: Steps, nid: int, default: str) -> str:
     return steps[index][1] if index >= 0 else default
 
 
-def _content(raw: bytes, name: str, default: str) -> str:
-    value = orjson.loads(raw)["content"].get(name)
+def _content(raw: bytes, name: str, default: str, if_damaged: str) -> str:
+    try:
+        value = orjson.loads(raw)["content"].get(name)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return if_damaged
     return value if isinstance(value, str) else default

@@ -23,7 +23,7 @@ from homeserver.protocol.events import Draft, Event, StateKey, build
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
-from homeserver.runtime.database import Transaction
+from homeserver.runtime.database import DatabaseCorrupt, Transaction
 from homeserver.services.rooms.built import Advance, Built, records, replaced_by
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
@@ -170,11 +170,16 @@ class RoomWriter:
         return keys
 
     async def _recall(self, room: Room, missing: Sequence[Standing]) -> None:
-        """Bring current state events into memory."""
+        """Bring current state events into memory. Raises DatabaseCorrupt: without them nothing is allowed."""
         found = await self._events.signed([standing.event_id for standing in missing])
         for standing in missing:
             event = found.get(standing.event_id)
-            if event is not None and room.state.get(event.key) == standing:
+            if event is None:
+                raise DatabaseCorrupt(
+                    f"{standing.event_id}, which is part of the state of {room.room_id}, is damaged:"
+                    " the operator must restore the database from a backup"
+                )
+            if room.state.get(event.key) == standing:
                 room.remember(event)
 
     def _build_all(self, room: Room, proposals: Sequence[Proposal]) -> tuple[list[Built], Advance]:

@@ -4,6 +4,7 @@ An idle sync compares positions in memory; one that was woken touches only the r
 https://spec.matrix.org/latest/client-server-api/#syncing
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ import orjson
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.presence import PresenceState
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.database import DatabaseCorrupt
 from homeserver.services.account_data import AccountData
 from homeserver.services.presence import Presence
 from homeserver.services.push.unread import Unread
@@ -29,6 +31,8 @@ from homeserver.services.typing_notifications import TypingNotifications
 from homeserver.storage.account_data import AccountDataEntry
 
 LEFT = ("leave", "ban")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +265,10 @@ class Sync:
             if place.forgotten:
                 continue
             room = await self._sources.rooms.load(room_id)
-            parts.append((room_id, await self._sections.left(room, query, place.nid)))
+            try:
+                parts.append((room_id, await self._sections.left(room, query, place.nid)))
+            except DatabaseCorrupt as error:  # one room does not keep its people from all others
+                logger.error("%s is left out of a sync of %s: %s", room_id, query.user_id, error)
         return section(b"leave", parts) if parts else b""
 
     def _presence(self, query: SyncQuery, places: Mapping[RoomId, Place]) -> list[object]:
