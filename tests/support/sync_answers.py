@@ -39,7 +39,7 @@ class SyncAnswer:
         return [event["content"]["body"] for event in self.timeline(room) if "body" in event["content"]]
 
     def is_limited(self, room: str) -> bool:
-        return bool(self.room(room)["timeline"]["limited"])
+        return bool(self.room(room).get("timeline", {}).get("limited"))
 
     def prev_batch(self, room: str) -> str:
         return str(self.room(room)["timeline"]["prev_batch"])

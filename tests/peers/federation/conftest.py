@@ -11,15 +11,15 @@ from tests.peers.conftest import missing
 from tests.peers.federation.people import Outside
 from tests.peers.federation.servers import Peer, PostroomPeer, SynapsePeer
 from tests.peers.federation.synapse import NoSynapse, synapse_python
-from tests.support.certificates import TestAuthority
+from tests.support.certificates import Authority
 
 Start = Callable[..., Outside]
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> TestAuthority:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Whose certificates the servers believe."""
-    return TestAuthority(tmp_path_factory.mktemp("authority"))
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def synapse_is_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, authority: TestAuthority) -> Iterator[Start]:
+def start(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Start]:
     """Starts servers: `start("synapse")`, `start("postroom")`. No log of ours holds a traceback."""
     processes: list[Peer] = []
     numbers = count(2)

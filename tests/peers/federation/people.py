@@ -16,6 +16,8 @@ from tests.support.server_process import ServerProcess
 from tests.support.sync_answers import SyncAnswer
 
 PATIENCE_S = 20.0
+NOISE = ("/_matrix/client/", "background_updates", "_gc sentinel", "[sync]", "cached prev group")
+"""Lines of logs that say nothing about federation."""
 
 
 def eventually(
@@ -56,6 +58,7 @@ class Outside:
     def __init__(self, process: ServerProcess, *, name: str = "") -> None:
         self.process = process
         self.name = name or getattr(process, "name", "")
+        self.kind = getattr(process, "kind", "postroom")
         self.time = cast(FakeClock, RealTime())
         host, _, port = process.url.removeprefix("http://").partition(":")
         self._address = (host, int(port))
@@ -186,4 +189,6 @@ class Neighbour(Person):
 
     def _explain(self, error: AssertionError) -> NoReturn:
         process = self.server.process  # type: ignore[attr-defined]
-        raise AssertionError(f"{error}\n--- {process.folder.name}\n{process.log_end(40)}") from None
+        lines = process.log_end(2000).splitlines()
+        told = [line[:400] for line in lines if not any(noise in line for noise in NOISE)][-40:]
+        raise AssertionError("\n".join([str(error), f"--- {process.folder.name}", *told])) from None

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from tests.peers.federation.synapse import synapse_python
-from tests.support.certificates import Certificate, TestAuthority
+from tests.support.certificates import Authority, Issued
 from tests.support.server_process import ServerProcess, free_port
 
 POSTROOM = """\
@@ -37,20 +37,22 @@ class Peer(ServerProcess):
     """`name` is its server name; its federation port is `behind`: the name's, unless a proxy stands there."""
 
     def __init__(
-        self, folder: Path, authority: TestAuthority, host: str, *, proxied: bool = False,
+        self, folder: Path, authority: Authority, host: str, *, proxied: bool = False,
         database: str = "sqlite:///homeserver.db",
     ) -> None:  # fmt: skip
         self.host = host
         self.public_port = free_port(host)
         self.behind = free_port(host) if proxied else self.public_port
         self.name = f"{host}:{self.public_port}"
-        self.ca_file = authority.ca_file
-        self.certificate: Certificate = authority.issue(host)
+        self.ca_file = authority.file
+        self.certificate: Issued = authority.issue(host)
         super().__init__(folder, database=database, host=host)
 
 
 class PostroomPeer(Peer):
     """Ours, started as its owner would."""
+
+    kind = "postroom"
 
     def config_text(self) -> str:
         return POSTROOM.format(
@@ -61,6 +63,8 @@ class PostroomPeer(Peer):
 
 class SynapsePeer(Peer):
     """Element's, on SQLite, without limits. The environment comes from `synapse_python`, which may raise."""
+
+    kind = "synapse"
 
     def command(self) -> list[str]:
         return [str(synapse_python()), "-m", "synapse.app.homeserver", "-c", str(self.config)]
@@ -104,6 +108,7 @@ class SynapsePeer(Peer):
             "allow_per_room_profiles": True,
             "enable_authenticated_media": True,
             "bcrypt_rounds": 4,
+            "caches": {"sync_response_cache_duration": "0s"},
             "federation": {
                 "destination_min_retry_interval": "1s",
                 "destination_max_retry_interval": "5s",
