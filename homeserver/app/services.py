@@ -41,6 +41,7 @@ from homeserver.services.push.rules import PushRules
 from homeserver.services.push.unread import Unread
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import Receipts
+from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.rooms import room_services
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
@@ -104,7 +105,10 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         Ground(database, stores.accounts, streams, clock, tasks, runtime.hashing, limits),
         account_settings(config),
     )
-    profiles = Profiles(database, stores.accounts, streams, clock, tasks, server_name=server_name)
+    profiles = Profiles(
+        database, stores.accounts, streams, clock, tasks, server_name=server_name,
+        remote=RemoteProfiles(federation.client, clock),
+    )  # fmt: skip
     account_data = AccountData(database, stores.account_data, streams)
     push_rules = PushRules(database, stores.push_rules, streams, account_data)
     push = PushEvaluation(push_rules, account_data, server_name)

@@ -44,6 +44,7 @@ class RateLimits:
     typing_notifications: Limit | None = Limit(2, 30)
     receipts: Limit | None = Limit(5, 100)
     thread_lists: Limit | None = Limit(5, 50)
+    spaces: Limit | None = Limit(2, 30)
     push_rules: Limit | None = Limit(5, 100)
     uploads: Limit | None = Limit(2, 20)
     downloads: Limit | None = Limit(20, 200)

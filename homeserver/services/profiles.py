@@ -15,6 +15,7 @@ from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.runtime.tasks import Tasks
+from homeserver.services.remote_profiles import RemoteProfiles
 from homeserver.services.streams import Change, Streams
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.profiles import Field
@@ -44,7 +45,7 @@ class Shown(NamedTuple):
 
 
 class Profiles:
-    """Reads and writes profiles of local users."""
+    """Reads profiles, writes those of local users."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Profiles:
         tasks: Tasks,
         *,
         server_name: ServerName,
+        remote: RemoteProfiles | None = None,
     ) -> None:
         self._database = database
         self._accounts = stores.accounts
@@ -63,6 +65,7 @@ class Profiles:
         self._clock = clock
         self._tasks = tasks
         self._server_name = server_name
+        self._remote = remote
         self._propagate: Propagate | None = None
         self._telling: dict[UserId, bool] = {}  # True: there is something newer to tell
 
@@ -73,8 +76,9 @@ class Profiles:
             self._tell_rooms(user_id)
 
     async def profile(self, user_id: UserId) -> JsonObject:
-        """The whole profile. Raises NotFound when there is no such local user."""
-        self._require_local(user_id)
+        """The whole profile. Raises NotFound when there is no such user."""
+        if self._is_remote(user_id):
+            return await self._profile_elsewhere(user_id)
         fields = await self._database.look_up(self._fields, user_id)
         if fields is None:
             raise NotFound(f"There is no user {user_id}")
@@ -82,7 +86,11 @@ class Profiles:
 
     async def field(self, user_id: UserId, key: str) -> Json:
         """One field. Raises NotFound when it, or the user, is not there."""
-        self._require_local(user_id)
+        if self._is_remote(user_id):
+            profile = await self._profile_elsewhere(user_id)
+            if key not in profile:
+                raise NotFound(f"{user_id} has no profile field {key[:MAX_KEY_BYTES]!r}")
+            return profile[key]
         value = await self._database.look_up(self._store.value, user_id, key)
         if value is None:
             raise NotFound(f"{user_id} has no profile field {key[:MAX_KEY_BYTES]!r}")
@@ -124,9 +132,13 @@ class Profiles:
         fields = self._store.fields(txn, user_id)
         return fields if fields or self._accounts.exists(txn, user_id) else None
 
-    def _require_local(self, user_id: UserId) -> None:
-        if domain_of(user_id) != self._server_name:
+    def _is_remote(self, user_id: UserId) -> bool:
+        return domain_of(user_id) != self._server_name
+
+    async def _profile_elsewhere(self, user_id: UserId) -> JsonObject:
+        if self._remote is None:
             raise NotFound(f"The profile of {user_id} is not known here")
+        return await self._remote.profile(user_id)
 
     def _change(self, user_id: UserId) -> Change:
         return Change("profiles", users=(user_id,))

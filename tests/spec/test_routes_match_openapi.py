@@ -39,6 +39,7 @@ LIMITED_BESIDES = {
     ("POST", "/_matrix/client/v3/rooms/{roomId}/ban"),
     ("POST", "/_matrix/client/v3/rooms/{roomId}/kick"),
     ("POST", "/_matrix/client/v3/rooms/{roomId}/unban"),
+    ("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}"),
     ("POST", "/_matrix/key/v2/query"),
     ("GET", "/_matrix/key/v2/query/{serverName}"),
 }
@@ -52,6 +53,9 @@ WHOSE = {
     Auth.APPSERVICE: "appservice",
     Auth.FEDERATION: "federation",
 }
+
+MISTAKEN = {("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}"): "optional"}
+"""Where the specification's text says something else than its operation, which asks for a server's signature."""
 
 
 class Operation(NamedTuple):
@@ -85,7 +89,8 @@ def test_the_route_is_in_the_specification(route: Route) -> None:
 
 
 def test_the_route_asks_for_the_authentication_that_the_specification_asks_for(route: Route) -> None:
-    assert WHOSE[route.auth] == BY_NAME[name_of(route)].whose
+    name = name_of(route)
+    assert WHOSE[route.auth] == MISTAKEN.get(name, BY_NAME[name].whose)
 
 
 def test_the_route_is_limited_where_the_specification_foresees_it(route: Route) -> None:

@@ -8,8 +8,9 @@ import msgspec
 from homeserver.api.client.events import HasRooms
 from homeserver.http.request import Request
 from homeserver.protocol.errors import ThreepidDenied
-from homeserver.protocol.ids import RoomAlias, RoomId, UserId, parse_user_id
+from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, is_server_name, parse_user_id
 from homeserver.protocol.json_values import JsonObject
+from homeserver.services.rooms.remote_directory import Located
 
 
 class Reason(msgspec.Struct):
@@ -46,21 +47,18 @@ async def joined_rooms(services: HasRooms, request: Request) -> JsonObject:
 
 async def join_room(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
     body = request.json(Join, allow_empty=True)
-    requester = request.requester
-    await services.rooms.membership.join(
-        requester.user_id, room_id, reason=body.reason, is_guest=requester.is_guest
-    )
-    return {"room_id": room_id}
+    return await _join(services, request, Located(room_id, []), body.reason)
 
 
 async def join(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
-    return await join_room(services, request, await _resolved(services, room_id_or_alias))
+    body = request.json(Join, allow_empty=True)
+    return await _join(services, request, await located(services, request, room_id_or_alias), body.reason)
 
 
 async def knock(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
     body = request.json(Reason, allow_empty=True)
-    room_id = await _resolved(services, room_id_or_alias)
-    await services.rooms.membership.knock(request.requester.user_id, room_id, reason=body.reason)
+    room_id, via = await located(services, request, room_id_or_alias)
+    await services.rooms.membership.knock(request.requester.user_id, room_id, via=via, reason=body.reason)
     return {"room_id": room_id}
 
 
@@ -103,7 +101,19 @@ async def unban(services: HasRooms, request: Request, room_id: RoomId) -> JsonOb
     return {}
 
 
-async def _resolved(services: HasRooms, room_id_or_alias: str) -> RoomId:
-    if room_id_or_alias[0] == "#":
-        return await services.rooms.aliases.resolve(RoomAlias(room_id_or_alias))
-    return RoomId(room_id_or_alias)
+async def located(services: HasRooms, request: Request, room_id_or_alias: str) -> Located:
+    """The room, and servers to ask about it: those of the alias, and those the client names."""
+    names = [*request.query_all("via"), *request.query_all("server_name")]
+    via = [ServerName(name) for name in names if is_server_name(name)]
+    if room_id_or_alias[0] != "#":
+        return Located(RoomId(room_id_or_alias), via)
+    room_id, servers = await services.rooms.aliases.locate(RoomAlias(room_id_or_alias))
+    return Located(room_id, [*servers, *via])
+
+
+async def _join(services: HasRooms, request: Request, where: Located, reason: str | None) -> JsonObject:
+    requester = request.requester
+    await services.rooms.membership.join(
+        requester.user_id, where.room_id, via=where.servers, reason=reason, is_guest=requester.is_guest
+    )
+    return {"room_id": where.room_id}

@@ -3,19 +3,26 @@
 https://spec.matrix.org/latest/client-server-api/#rooms-1
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from homeserver.api.client.events import HasRooms
 from homeserver.http.request import Request
-from homeserver.protocol.errors import NotFound
-from homeserver.protocol.ids import RoomAlias, RoomId, parse_room_id, parse_server_name
+from homeserver.protocol.errors import MissingToken
+from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, parse_room_id, parse_server_name
 from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.requester import Requester
+from homeserver.services.accounts import AccountServices
 from homeserver.services.rooms.creation import NewRoom, StateItem
 from homeserver.services.rooms.directory import DirectoryQuery
 
 JsonDict = dict[str, Any]
+
+
+class HasDirectory(HasRooms, Protocol):
+    @property
+    def accounts(self) -> AccountServices: ...
 
 
 class InitialState(msgspec.Struct):
@@ -84,8 +91,8 @@ async def create(services: HasRooms, request: Request) -> JsonObject:
 
 
 async def alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
-    aliases = services.rooms.aliases
-    return {"room_id": await aliases.resolve(room_alias), "servers": [aliases.server_name]}
+    located = await services.rooms.aliases.locate(room_alias)
+    return {"room_id": located.room_id, "servers": list(located.servers)}
 
 
 async def put_alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
@@ -117,12 +124,12 @@ async def put_visibility(services: HasRooms, request: Request, room_id: RoomId) 
     return {}
 
 
-async def public_rooms(services: HasRooms, request: Request) -> JsonObject:
+async def public_rooms(services: HasDirectory, request: Request) -> JsonObject:
     limit = request.query_int("limit", 0, minimum=0) or None
     return await _page(services, request, DirectoryQuery(limit=limit, since=request.query_one("since")))
 
 
-async def search_public_rooms(services: HasRooms, request: Request) -> JsonObject:
+async def search_public_rooms(services: HasDirectory, request: Request) -> JsonObject:
     body = request.json(DirectorySearch, allow_empty=True)
     filter_ = body.filter or DirectoryFilter()
     types = None if filter_.room_types is None else tuple(filter_.room_types)
@@ -130,10 +137,40 @@ async def search_public_rooms(services: HasRooms, request: Request) -> JsonObjec
     return await _page(services, request, query)
 
 
-async def _page(services: HasRooms, request: Request, query: DirectoryQuery) -> JsonObject:
+def _search(query: DirectoryQuery) -> JsonObject:
+    """The query as another server takes it."""
+    search: JsonObject = {}
+    if query.limit is not None:
+        search["limit"] = query.limit
+    if query.since is not None:
+        search["since"] = query.since
+    filter_: JsonObject = {}
+    if query.search:
+        filter_["generic_search_term"] = query.search
+    if query.room_types is not None:
+        filter_["room_types"] = list(query.room_types)
+    if filter_:
+        search["filter"] = filter_
+    return search
+
+
+async def _require_somebody(services: HasDirectory, request: Request) -> None:
+    """Nobody makes this server ask others without saying who they are."""
+    if request.known_requester is not None:
+        return
+    token = request.access_token()
+    if token is None:
+        raise MissingToken
+    found = services.accounts.sessions.find(token)
+    if not isinstance(found, Requester):
+        await found
+
+
+async def _page(services: HasDirectory, request: Request, query: DirectoryQuery) -> JsonObject:
     server = request.query_one("server")
     if server is not None and parse_server_name(server) != services.rooms.aliases.server_name:
-        raise NotFound(f"The directory of {server} cannot be reached")
+        await _require_somebody(services, request)
+        return await services.rooms.remote_directory.public_rooms(ServerName(server), _search(query))
     page = await services.rooms.directory.page(query)
     found: JsonObject = {"chunk": page.chunk, "total_room_count_estimate": page.total}
     if page.next_batch is not None:

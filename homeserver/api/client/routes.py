@@ -21,6 +21,7 @@ from homeserver.api.client import (
     relations,
     rooms,
     server_administration,
+    spaces,
     sync,
     typing_notifications,
     versions,
@@ -197,6 +198,24 @@ DIRECTORY = (
     Route("PUT", f"{V3}/directory/list/room/{{roomId}}", rooms.put_visibility, Auth.USER, for_suspended=False),
     Route("GET", f"{V3}/publicRooms", rooms.public_rooms, Auth.NONE),
     Route("POST", f"{V3}/publicRooms", rooms.search_public_rooms, Auth.USER, for_guests=True),
+)
+SPACES = (
+    Route(
+        "GET",
+        f"{V1}/room_summary/{{roomIdOrAlias}}",
+        spaces.room_summary,
+        Auth.OPTIONAL,
+        limited="spaces",
+        for_guests=True,
+    ),
+    Route(
+        "GET",
+        f"{V1}/rooms/{{roomId}}/hierarchy",
+        spaces.hierarchy,
+        Auth.USER,
+        limited="spaces",
+        for_guests=True,
+    ),
 )
 PROFILES = (
     Route("GET", f"{V3}/profile/{{userId}}", profiles.profile, Auth.NONE),
@@ -385,6 +404,7 @@ ROUTES: tuple[Route, ...] = (
     *ROOMS,
     *MEMBERSHIP,
     *DIRECTORY,
+    *SPACES,
     *PROFILES,
     *DEVICES,
     *OPENID,

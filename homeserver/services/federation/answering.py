@@ -35,9 +35,7 @@ def answering(ground: RoomGround, rooms: RoomServices, accounts: AccountStore) -
     """All parts, built bottom-up."""
     graph = EventGraphStore(ground.stores.state)
     asking = AskingServers(ground.database, graph, rooms.rooms)
-    ports = QueryPorts(
-        rooms.rooms, rooms.aliases, rooms.directory, rooms.spaces, ground.profiles, ground.streams
-    )
+    ports = QueryPorts(rooms.aliases, rooms.directory, rooms.spaces, ground.profiles, ground.streams)
     invite_ports = InvitePorts(
         ground.key_ring, rooms.receiving, rooms.membership, accounts, rooms.membership.blocks
     )

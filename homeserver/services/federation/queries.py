@@ -9,30 +9,21 @@ from typing import NamedTuple
 from homeserver.protocol.errors import Forbidden, NotFound
 from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import Json, JsonObject
-from homeserver.services.federation.asking import AskingServers, servers_in
+from homeserver.services.federation.asking import AskingServers
 from homeserver.services.profiles import Profiles
 from homeserver.services.rooms.aliases import RoomAliases
 from homeserver.services.rooms.directory import DirectoryPage, DirectoryQuery, RoomDirectory
+from homeserver.services.rooms.remote_directory import Located
 from homeserver.services.rooms.restricted_joins import allowed_rooms
 from homeserver.services.rooms.room import JOIN_RULES, Room
-from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.spaces import OPEN_RULES, Spaces, stripped_child
 from homeserver.services.rooms.state import world_readable
 from homeserver.services.streams import Streams
-
-MOST_SERVERS = 50
-"""Named for an alias."""
-
-
-class AliasAnswer(NamedTuple):
-    room_id: RoomId
-    servers: list[ServerName]
 
 
 class Ports(NamedTuple):
     """The services that know the answers."""
 
-    rooms: Rooms
     aliases: RoomAliases
     directory: RoomDirectory
     spaces: Spaces
@@ -48,13 +39,11 @@ class Queries:
         self._asking = asking
         self._ports = ports
 
-    async def alias(self, alias: RoomAlias) -> AliasAnswer:
+    async def alias(self, alias: RoomAlias) -> Located:
         """The room of an alias of ours, and servers in it. Raises NotFound."""
         if domain_of(alias) != self._server_name:
             raise NotFound(f"{alias} is not an alias of this server")
-        room_id = await self._ports.aliases.resolve(alias)
-        servers = servers_in(await self._ports.rooms.load(room_id))[:MOST_SERVERS]
-        return AliasAnswer(room_id, list(dict.fromkeys([self._server_name, *servers])))
+        return await self._ports.aliases.locate(alias)
 
     async def profile(self, user_id: UserId, field: str | None) -> JsonObject:
         """The profile of a user of ours, or one field; {} for a field they have not. Raises NotFound."""

@@ -19,6 +19,7 @@ from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.receiving import Receiving
 from homeserver.services.rooms.relations import RoomRelations
+from homeserver.services.rooms.remote_directory import RemoteDirectory
 from homeserver.services.rooms.remote_membership import RemoteMembership
 from homeserver.services.rooms.restricted_joins import RestrictedJoins
 from homeserver.services.rooms.rooms import Rooms
@@ -50,6 +51,7 @@ class RoomServices:
     relations: RoomRelations
     aliases: RoomAliases
     directory: RoomDirectory
+    remote_directory: RemoteDirectory
     receiving: Receiving
     drafting: Drafting
     restricted_joins: RestrictedJoins
@@ -79,6 +81,7 @@ def room_services(ground: RoomGround) -> RoomServices:
     membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
     creation = RoomCreation(ground, writer, membership, shown.profile_of)
     transactions = Transactions(database, stores.events, ground.clock)
+    remote_directory = RemoteDirectory(ground.client, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
     visibility = Visibility(database, stores.events, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
@@ -101,8 +104,9 @@ def room_services(ground: RoomGround) -> RoomServices:
         state=state,
         history=history,
         relations=RoomRelations(ground, rooms, events, visibility, history),
-        aliases=RoomAliases(ground, rooms, sending),
+        aliases=RoomAliases(ground, rooms, sending, remote_directory),
         directory=directory,
+        remote_directory=remote_directory,
         receiving=receiving,
         drafting=drafting,
         restricted_joins=RestrictedJoins(rooms),

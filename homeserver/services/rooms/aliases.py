@@ -11,6 +11,7 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.access import joined_room
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.remote_directory import MOST_SERVERS, Located, RemoteDirectory
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.state import world_readable
@@ -24,9 +25,12 @@ class AliasTaken(MatrixError):
 
 
 class RoomAliases:
-    """Aliases of this server."""
+    """Aliases of this server, and where those of others lead."""
 
-    def __init__(self, ground: RoomGround, rooms: Rooms, sending: RoomSending) -> None:
+    def __init__(
+        self, ground: RoomGround, rooms: Rooms, sending: RoomSending, remote: RemoteDirectory
+    ) -> None:
+        self._remote = remote
         self._database = ground.database
         self._store = ground.stores.rooms
         self._rooms = rooms
@@ -34,11 +38,20 @@ class RoomAliases:
         self.server_name = ground.server_name
 
     async def resolve(self, alias: RoomAlias) -> RoomId:
-        """Raises NotFound."""
+        """The room of an alias of this server. Raises NotFound."""
         row = await self._database.read(self._store.alias, alias)
         if row is None:
             raise NotFound(f"{alias} does not exist")
         return row.room_id
+
+    async def locate(self, alias: RoomAlias) -> Located:
+        """The room of an alias of any server, and servers in it. Raises NotFound."""
+        if domain_of(alias) != self.server_name:
+            return await self._remote.locate(alias)
+        room_id = await self.resolve(alias)
+        room = await self._rooms.load(room_id)
+        others = sorted(room.servers, key=lambda server: (-room.servers[server], server))
+        return Located(room_id, list(dict.fromkeys([self.server_name, *others]))[:MOST_SERVERS])
 
     async def add(self, user_id: UserId, alias: RoomAlias, room_id: RoomId) -> None:
         """Raises AliasTaken, Forbidden for another server's alias, NotFound for no such room."""

@@ -32,6 +32,7 @@ from homeserver.services.rooms.access import NotInRoom, check_guests_may_join, j
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import RoomMembership
+from homeserver.services.rooms.remote_directory import RemoteDirectory
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
@@ -51,6 +52,7 @@ class RoomSending:
         transactions: Transactions,
         membership: RoomMembership,
     ) -> None:
+        self._remote = RemoteDirectory(ground.client, ground.clock)
         self._writer = writer
         self._rooms = rooms
         self._events = events
@@ -171,11 +173,17 @@ class RoomSending:
             if wanted in old:
                 continue
             parsed = parse_room_alias(wanted)
-            if domain_of(parsed) != self._server_name:
-                raise BadAlias(f"{parsed} is an alias of a server that cannot be reached")
-            row = await self._database.read(self._store.alias, RoomAlias(parsed))
-            if row is None or row.room_id != room.room_id:
+            if await self._room_of(parsed) != room.room_id:
                 raise BadAlias(f"{parsed} does not point to this room")
+
+    async def _room_of(self, alias: RoomAlias) -> RoomId | None:
+        if domain_of(alias) == self._server_name:
+            row = await self._database.read(self._store.alias, alias)
+            return None if row is None else row.room_id
+        try:
+            return (await self._remote.locate(alias)).room_id
+        except NotFound as error:
+            raise BadAlias(error.message) from error
 
 
 def _alias_list(content: Mapping[str, object]) -> list[str]:

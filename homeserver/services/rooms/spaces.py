@@ -5,7 +5,6 @@ https://spec.matrix.org/latest/client-server-api/#spaces
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_server_name
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.memory import Memory
 from homeserver.services.rooms.directory import RoomDirectory
 from homeserver.services.rooms.restricted_joins import allowed_rooms
 from homeserver.services.rooms.room import JOIN_RULES, Room
@@ -92,9 +92,8 @@ class Spaces:
         self._rooms = rooms
         self._directory = directory
         self._user_rooms = user_rooms
-        self._clock = clock
         self._remote = remote
-        self._remembered: OrderedDict[tuple[RoomId, bool], tuple[float, Answer]] = OrderedDict()
+        self._remembered: Memory[tuple[RoomId, bool], Answer] = Memory(clock, MOST_REMEMBERED)
 
     # Rooms of this server
 
@@ -234,9 +233,8 @@ class Spaces:
             return None
         key = (child.room_id, suggested_only)
         remembered = self._remembered.get(key)
-        now = self._clock.monotonic()
-        if remembered is not None and remembered[0] > now:
-            return remembered[1]
+        if remembered is not None:
+            return remembered
         for server in _servers(child):
             try:
                 raw = await self._remote.hierarchy(server, child.room_id, suggested_only=suggested_only)
@@ -244,9 +242,7 @@ class Spaces:
                 continue
             answer = _checked(child.room_id, raw)
             if answer is not None:
-                self._remembered[key] = (now + REMEMBERED_S, answer)
-                if len(self._remembered) > MOST_REMEMBERED:
-                    self._remembered.popitem(last=False)
+                self._remembered.keep(key, answer, REMEMBERED_S)
                 return answer
         return None
 
