@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from homeserver.api.access import Access
 from homeserver.api.admin.routes import ROUTES as ADMIN_ROUTES
 from homeserver.api.client.routes import ROUTES as CLIENT_ROUTES
+from homeserver.api.federation.routes import OWN_ROUTES
 from homeserver.api.federation.routes import ROUTES as FEDERATION_ROUTES
 from homeserver.api.health import ROUTES as HEALTH_ROUTES
 from homeserver.api.metrics import RequestMetrics, metrics_routes
@@ -107,7 +108,7 @@ def routes_of(config: Config, listener: Listener, metrics: Metrics) -> list[Rout
     if "client" in listener.apis:
         routes += (*CLIENT_ROUTES, *ADMIN_ROUTES)
     if "federation" in listener.apis and config.federation.enabled:
-        routes += FEDERATION_ROUTES
+        routes += (*FEDERATION_ROUTES, *OWN_ROUTES)
     if "health" in listener.apis:
         routes += HEALTH_ROUTES
     if "metrics" in listener.apis:

@@ -24,7 +24,6 @@ TRANSACTIONS = (
         "PUT", f"{V1}/send/{{txnId}}", transactions.send, Auth.FEDERATION, max_body=transactions.MAX_BODY
     ),
 )
-OURS = (Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),)
 EVENTS = (
     Route("GET", f"{V1}/event_auth/{{roomId}}/{{eventId}}", events.event_auth, Auth.FEDERATION),
     Route("GET", f"{V1}/backfill/{{roomId}}", events.backfill, Auth.FEDERATION),
@@ -76,5 +75,7 @@ ROUTES: tuple[Route, ...] = (
     *ROOMS,
     *QUERIES,
     *MEDIA,
-    *OURS,
 )
+
+OWN_ROUTES = (Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),)
+"""What only Postrooms ask one another."""
