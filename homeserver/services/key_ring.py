@@ -139,7 +139,7 @@ class KeyRing:
 
     async def find(self, wanted: Iterable[Wanted]) -> None:
         """Get keys into memory, as far as they can be had; raises nothing for those that cannot."""
-        missing = self._missing(wanted)
+        missing = [want for want in self._missing(wanted) if want.server_name != self._own.server_name]
         if not missing:
             return
         await self._load({want.server_name for want in missing})
@@ -161,7 +161,7 @@ class KeyRing:
 
     async def refresh(self, server_name: ServerName) -> None:
         """Ask the server itself for its keys, unless that was done a moment ago. Raises nothing."""
-        if server_name != self._own.server_name and self._asked.get(server_name) is None:
+        if self._asked.get(server_name) is None:
             await self._fetching.run(server_name, lambda: self._fetch(server_name))
 
     # Verification

@@ -51,15 +51,15 @@ class LiveReactor:
 
 
 class Names:
-    """A Resolver that knows what the test tells it."""
+    """A Resolver that knows what the test tells it, also afterwards."""
 
     def __init__(
         self,
         addresses: Mapping[str, Sequence[str]],
         records: Mapping[str, Sequence[ServiceRecord]] | None = None,
     ) -> None:
-        self._addresses = dict(addresses)
-        self._records = dict(records or {})
+        self._addresses = addresses
+        self._records = {} if records is None else records
 
     async def addresses(self, host: str) -> Sequence[str]:
         if is_ip_address(host):
