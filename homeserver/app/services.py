@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from homeserver.app.federation import Outside, build_federation, build_outside, build_traffic
 from homeserver.config import Config
 from homeserver.protocol.signatures import SigningKey
+from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database, open_database
 from homeserver.runtime.metrics import Metrics
@@ -152,7 +153,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         notifications=Notifications(database, counted, rooms.facts),
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
         sync=Sync(sources=sources, sections=sections, waiting=waiting, clock=clock),
-        media=build_media(config, stores, runtime),
+        media=build_media(config, stores, runtime, federation.client),
         answering=answering(ground, rooms, stores.accounts.accounts),
         traffic=build_traffic(
             config, federation, ground, tasks,
@@ -161,11 +162,12 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     )  # fmt: skip
 
 
-def build_media(config: Config, stores: Stores, runtime: Runtime) -> MediaServices:
+def build_media(config: Config, stores: Stores, runtime: Runtime, client: FederationClient) -> MediaServices:
     """The media repository, its files under the configured folder."""
     files = MediaFiles(config.media.path, runtime.blocking)
     return media_services(
-        Repository(config.server_name, config.media, runtime.database, stores.media, files, runtime.clock)
+        Repository(config.server_name, config.media, runtime.database, stores.media, files, runtime.clock),
+        client,
     )
 
 

@@ -34,6 +34,9 @@ class Media:
     quota_per_user_mib: int | None = setting(None, check=checks.at_least(0))
     async_upload_hours: int = setting(24, check=checks.at_least(1))
     async_uploads_per_user: int = setting(100, check=checks.at_least(1))
+    max_remote_mib: int = setting(100, check=checks.at_least(1))
+    remote_cache_mib: int = setting(10_240, check=checks.at_least(0))
+    remote_cache_days: int = setting(30, check=checks.at_least(1))
     max_image_megapixels: int = setting(32, check=checks.at_least(1))
     unauthenticated_before: date | None = None
     thumbnails: tuple[ThumbnailSize, ...] = DEFAULT_THUMBNAILS

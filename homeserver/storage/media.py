@@ -110,12 +110,15 @@ class MediaStore:
         return txn.execute("DELETE FROM media WHERE expires_ms <= %s", (now_ms,))
 
     def referenced(self, txn: Transaction, content_hashes: set[str]) -> set[str]:
-        """Which of these contents belong to a media ID."""
+        """Which of these contents belong to a media ID of this server or another."""
         if not content_hashes:
             return set()
+        some = tuple(content_hashes)
         rows = txn.rows(
-            f"SELECT DISTINCT content_hash FROM media WHERE content_hash IN ({marks(content_hashes)})",
-            tuple(content_hashes),
+            f"""
+            SELECT content_hash FROM media WHERE content_hash IN ({marks(some)})
+            UNION SELECT content_hash FROM remote_media WHERE content_hash IN ({marks(some)})""",
+            some * 2,
         )
         return {content_hash for (content_hash,) in rows}
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from homeserver.remote.federation import FederationClient
 from homeserver.services.media.downloads import Downloads, NoRemoteMedia, RemoteMedia
+from homeserver.services.media.remote import FetchedMedia
 from homeserver.services.media.repository import Repository
 from homeserver.services.media.thumbnails import Thumbnails
 from homeserver.services.media.uploads import Uploads
@@ -23,8 +25,11 @@ class MediaServices:
         self.thumbnails.stop()
 
 
-def media_services(repository: Repository, remote: RemoteMedia | None = None) -> MediaServices:
-    """All parts, built on one repository. `remote`: where files of other servers come from."""
+def media_services(repository: Repository, client: FederationClient | None = None) -> MediaServices:
+    """All parts, built on one repository. `client`: fetches files of other servers."""
     uploads = Uploads(repository)
-    downloads = Downloads(repository, uploads.awaited, remote or NoRemoteMedia())
+    remote: RemoteMedia = NoRemoteMedia()
+    if client is not None:
+        remote = FetchedMedia(repository, client, uploads.contents)
+    downloads = Downloads(repository, uploads.awaited, remote)
     return MediaServices(uploads, downloads, Thumbnails(repository.config, repository.files))

@@ -81,7 +81,8 @@ class Uploads:
         self._quota = None if config.quota_per_user_mib is None else config.quota_per_user_mib * MIB
         self._promise_ms = config.async_upload_hours * 3_600_000
         self._max_promises = config.async_uploads_per_user
-        self._contents = KeyedLock()
+        self.contents = KeyedLock()
+        """Held by whoever places or removes the file of a content."""
         self._receiving: Counter[UserId] = Counter()
         self._filling: set[str] = set()
         self._swept = repository.clock.monotonic()
@@ -170,7 +171,7 @@ class Uploads:
         """Place the file and commit its record; if that fails, leave nothing behind."""
         content_type, file_name = clean_type(announced.content_type), clean_name(announced.file_name)
         content = Content(arrived.content_hash, arrived.size, content_type, file_name)
-        async with self._contents.hold(content.content_hash):
+        async with self.contents.hold(content.content_hash):
             mark = await self._files.place(arrived)
             try:
                 await self._database.write(self._note_content, media_id, user_id, content, promised)
