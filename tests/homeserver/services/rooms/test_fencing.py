@@ -3,6 +3,7 @@
 The database's writes are held back, so that what is under way can be looked at.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_events_written_together_form_a_line(server: WholeServer, alice: Person,
     loaded = result(server.services.rooms.rooms.load(RoomId(room)))
     assert loaded.heads == (ids[-1],)
     signed = result(server.services.rooms.events.signed(ids))
-    for before, after in zip(ids, ids[1:], strict=False):
+    for before, after in pairwise(ids):
         assert signed[after].prev_event_ids == (before,)
         assert signed[after].depth == signed[before].depth + 1
 
