@@ -20,32 +20,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import click
 
+from homeserver.commands.findings import Finding, print_finding
 from homeserver.commands.options import config_option, read_config
 from homeserver.config import Config
 from homeserver.runtime.migrations import read_migrations
 from homeserver.storage import MIGRATIONS
 
-Verdict = Literal["ok", "warn", "fail", "skip"]
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 TIMEOUT_SECONDS = 10
 LEAST_FREE_BYTES = 1 << 30
 LEAST_CERTIFICATE_DAYS = 14
 GREATEST_CLOCK_OFFSET_SECONDS = 5
 TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 MAX_ANSWER_BYTES = 65_536
-
-
-@dataclass(frozen=True)
-class Finding:
-    subject: str
-    verdict: Verdict
-    says: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,25 +47,33 @@ class Fetched:
 
 @click.command(short_help="See what keeps the server from being well or being found.")
 @config_option
-def doctor(config_path: Path) -> None:
+@click.argument("server", required=False)
+def doctor(config_path: Path, server: str | None) -> None:
     """Check name, well-known, TLS, clock, database and disk; say what to repair.
+
+    With the name of another SERVER: check whether this server and that one can reach and believe each other.
+    With this server's own name: check whether the world finds it.
 
     Exits with 1 when something must be repaired. Warnings alone do not count.
     """
     config = read_config(config_path)
-    worst = 0
-    for check in CHECKS:
-        for finding in check(config):
-            print_finding(finding)
-            worst = max(worst, finding.verdict == "fail")
-    sys.exit(worst)
+    failures: list[Finding] = []
 
+    def tell(finding: Finding) -> None:
+        print_finding(finding)
+        if finding.verdict == "fail":
+            failures.append(finding)
 
-def print_finding(finding: Finding) -> None:
-    verdict = click.style(f"{finding.verdict:<4}", fg=COLOURS[finding.verdict])
-    click.echo(f"{verdict}  {finding.subject:<10}  {finding.says}")
-    if finding.advice:
-        click.echo(f"{'':18}{finding.advice}")
+    if server is not None:
+        # Brings in most of the server, which the other checks do without.
+        from homeserver.commands.doctor_federation import examine  # noqa: PLC0415
+
+        examine(config, server, tell)
+    else:
+        for check in CHECKS:
+            for finding in check(config):
+                tell(finding)
+    sys.exit(1 if failures else 0)
 
 
 def check_running(config: Config) -> Iterator[Finding]:

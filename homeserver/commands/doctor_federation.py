@@ -1,0 +1,258 @@
+"""`postroom doctor SERVER`: can we and that server reach and believe each other?
+
+The server's own code is used, step by step, and each step is told: where its name leads, what is there,
+whether its certificate and keys are good, and whether it believes our signature, for which it must fetch our
+keys.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+import orjson
+from twisted.internet.defer import Deferred
+
+from homeserver.app.federation import Outside, build_outside, policy_of
+from homeserver.commands.findings import Finding
+from homeserver.config import Config
+from homeserver.config.signing_key import UnusableSigningKey, read_signing_key
+from homeserver.protocol.errors import InvalidParam
+from homeserver.protocol.ids import ServerName
+from homeserver.protocol.server_keys import BadKeyDocument, KeyDocument, check_document
+from homeserver.protocol.server_names import split_server_name
+from homeserver.protocol.signatures import SigningKey
+from homeserver.remote.errors import RemoteError, RemoteRefused
+from homeserver.remote.federation_requests import Effort, Identity, SignedRequests
+from homeserver.remote.server_discovery import ServerDiscovery
+from homeserver.runtime.addresses import AddressGuard, PrivateAddress
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.concurrency import run
+from homeserver.runtime.dns import NameFailure
+from homeserver.runtime.http_client import HttpAnswer, HttpFailure, HttpRequest, Target
+from homeserver.runtime.reactor import install_reactor
+
+TIMEOUT_S = 15.0
+MAX_BYTES = 64 * 1024
+
+
+BELIEVED = Finding("signature", "ok", "it believes our signature: it could fetch our keys")
+
+
+class Hopeless(Exception):
+    """What comes after this step cannot work; the finding has been told."""
+
+
+def examine(config: Config, server_name: str, tell: Callable[[Finding], object]) -> None:
+    """Try the server out in a reactor of our own; each finding is told as soon as it is there."""
+    reactor = install_reactor()
+    failures: list[BaseException] = []
+
+    async def examining() -> None:
+        clock = Clock(reactor)
+        outside = build_outside(config, reactor, clock)
+        try:
+            async for finding in findings(config, server_name, outside, clock):
+                tell(finding)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            outside.http.stop()
+            reactor.stop()
+
+    def begin() -> "Deferred[None]":
+        return run(examining())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if failures:
+        raise failures[0]
+
+
+async def findings(
+    config: Config, server_name: str, outside: Outside, clock: Clock
+) -> AsyncIterator[Finding]:
+    """All there is to tell about the server, in the order in which a request meets it."""
+    try:
+        split_server_name(server_name)
+    except InvalidParam as error:
+        yield Finding("name", "fail", error.message, "Give a server name, such as matrix.org.")
+        return
+    examination = Examination(config, ServerName(server_name), outside, clock)
+    steps: Sequence[Callable[[], AsyncIterator[Finding]]] = (
+        examination.policy,
+        examination.well_known,
+        examination.records,
+        examination.addresses,
+        examination.version,
+        examination.keys,
+        examination.signature,
+    )
+    try:
+        for step in steps:
+            async for finding in step():
+                yield finding
+    except Hopeless:
+        return
+
+
+class Examination:
+    """One server, step by step."""
+
+    def __init__(self, config: Config, server_name: ServerName, outside: Outside, clock: Clock) -> None:
+        self._config = config
+        self._server_name = server_name
+        self._outside = outside
+        self._clock = clock
+        self._discovery = ServerDiscovery(outside.http, outside.resolver, clock)
+        self._targets: list[Target] = []
+        address = split_server_name(server_name)
+        self._names_its_place = address.is_ip_literal or address.port is not None
+        self._host = address.host
+
+    async def policy(self) -> AsyncIterator[Finding]:
+        """May we speak with it?"""
+        if not policy_of(self._config).allows(self._server_name):
+            advice = "See `enabled`, `allow` and `deny` in the section `federation`."
+            yield Finding("policy", "fail", f"the configuration forbids {self._server_name}", advice)
+            raise Hopeless
+
+    async def well_known(self) -> AsyncIterator[Finding]:
+        """Step 3 of server discovery."""
+        if self._names_its_place:
+            return
+        url = f"https://{self._host}/.well-known/matrix/server"
+        delegation = await self._discovery.delegation(self._host)
+        if delegation.name is None:
+            yield Finding("well-known", "skip", f"{url}: {delegation.problem}")
+        else:
+            yield Finding("well-known", "ok", f"{url} leads to {delegation.name}")
+
+    async def records(self) -> AsyncIterator[Finding]:
+        """The rest of server discovery."""
+        try:
+            self._targets = await self._discovery.targets(self._server_name)
+        except HttpFailure as failure:
+            yield Finding("SRV", "fail", str(failure))
+            raise Hopeless from failure
+        for target in self._targets:
+            if target.tls_name not in (None, target.host):
+                yield Finding("SRV", "ok", f"{target.tls_name} is at {target.host}:{target.port}")
+
+    async def addresses(self) -> AsyncIterator[Finding]:
+        """What the names resolve to, and whether we connect there."""
+        guard = AddressGuard(allow_private=self._config.federation.allow_private_addresses)
+        usable = 0
+        for host in dict.fromkeys(target.host for target in self._targets):
+            try:
+                found = await self._outside.resolver.addresses(host)
+            except NameFailure as failure:
+                yield Finding("address", "fail", str(failure), f"Is {host} spelt right? Is its DNS in order?")
+                continue
+            for address in found:
+                try:
+                    guard.check(address)
+                except PrivateAddress as error:
+                    advice = "See `allow_private_addresses` in the section `federation`."
+                    yield Finding("address", "warn", f"{host}: {error}, and those are refused", advice)
+                else:
+                    usable += 1
+                    yield Finding("address", "ok", f"{host} is at {address}")
+        if not usable:
+            yield Finding("address", "fail", f"{self._server_name} has no address to connect to")
+            raise Hopeless
+
+    async def version(self) -> AsyncIterator[Finding]:
+        """Connection, certificate, HTTP; and what software it is."""
+        try:
+            answer = await self._get("/_matrix/federation/v1/version")
+        except HttpFailure as failure:
+            advice = "Certificate, port and firewall of that server must let strangers in."
+            yield Finding("connection", "fail", str(failure), advice)
+            raise Hopeless from failure
+        yield Finding(
+            "connection", "ok", f"TLS and HTTP work; the certificate is for {self._certificate_name}"
+        )
+        content = _object(answer.body).get("server")
+        software = content if isinstance(content, dict) else {}
+        if answer.status == 200 and software:
+            said = f"{software.get('name', 'unnamed')} {software.get('version', '')}"
+            yield Finding("software", "ok", said[:100].strip())
+        else:
+            yield Finding("software", "warn", f"does not tell its version (status {answer.status})")
+
+    async def keys(self) -> AsyncIterator[Finding]:
+        """Its own word about its keys."""
+        try:
+            answer = await self._get("/_matrix/key/v2/server")
+            document = check_document(_object(answer.body), self._server_name, now_ms=self._clock.now_ms())
+        except (HttpFailure, BadKeyDocument) as failure:
+            yield Finding("keys", "fail", str(failure), "Nothing that it signs can be believed.")
+            raise Hopeless from failure
+        hours = (document.valid_until_ms - self._clock.now_ms()) / 3_600_000
+        names = ", ".join(document.keys)
+        if hours <= 0:
+            yield Finding("keys", "fail", f"{names} expired {-hours:.0f} hours ago", "Is its clock right?")
+        else:
+            yield Finding("keys", "ok", f"{names}, good for {hours:.0f} hours")
+        if self._server_name == self._config.server_name:
+            yield self._are_they_ours(document)
+
+    async def signature(self) -> AsyncIterator[Finding]:
+        """Ask something that only a server that believes our signature answers."""
+        if self._server_name == self._config.server_name:
+            return
+        try:
+            key = read_signing_key(self._config.signing_key)
+        except (OSError, UnusableSigningKey) as error:
+            yield Finding("signature", "skip", f"our signing key cannot be read: {error}")
+            return
+        try:
+            await self._ask_as_server(key)
+        except RemoteRefused as refusal:
+            yield self._of_refusal(refusal)
+        except RemoteError as error:
+            yield Finding("signature", "fail", error.message)
+        else:
+            yield BELIEVED
+
+    def _of_refusal(self, refusal: RemoteRefused) -> Finding:
+        """That there is no such user is an answer to somebody who is believed."""
+        if refusal.remote_status == 401:
+            advice = f"It must reach us: try `postroom doctor {self._config.server_name}` from elsewhere."
+            return Finding("signature", "fail", f"it does not believe us: {refusal.message}", advice)
+        if refusal.is_unknown_endpoint or refusal.remote_status >= 500:
+            return Finding("signature", "warn", f"cannot be tested: {refusal.message}")
+        return BELIEVED
+
+    async def _ask_as_server(self, key: SigningKey) -> None:
+        identity = Identity(self._config.server_name, key, policy_of(self._config))
+        requests = SignedRequests(identity, self._outside.http, self._discovery, self._clock)
+        query = {"user_id": f"@postroom-doctor:{self._server_name}"}
+        path = "/_matrix/federation/v1/query/profile"
+        effort = Effort(timeout_s=2 * TIMEOUT_S, max_bytes=MAX_BYTES)
+        await requests.json(self._server_name, "GET", path, query=query, effort=effort)
+
+    def _are_they_ours(self, document: KeyDocument) -> Finding:
+        try:
+            own = read_signing_key(self._config.signing_key).verify_key
+        except (OSError, UnusableSigningKey) as error:
+            return Finding("keys", "warn", f"our own cannot be read: {error}")
+        found = document.keys.get(own.key_id)
+        if found is not None and found.key.key == own.key:
+            return Finding("keys", "ok", "they are ours: the world finds this server")
+        return Finding("keys", "fail", "they are not ours: the name leads to another server")
+
+    def _get(self, path: str) -> Coroutine[Any, Any, HttpAnswer]:
+        request = HttpRequest("GET", path, {"User-Agent": "postroom-doctor"})
+        return self._outside.http.send(request, self._targets, timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES)
+
+    @property
+    def _certificate_name(self) -> str:
+        return self._targets[0].tls_name or ""
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
