@@ -12,6 +12,14 @@ from homeserver.storage.rooms import Member
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
+FEDERATING = """
+server_name: test
+registration: {mode: open}
+passwords: {hash_passes: 1, hash_memory_kib: 8}
+rate_limits: {enabled: false}
+presence: {enabled: false}
+federation: {trusted_key_servers: []}
+"""
 SEND = "/_matrix/federation/v1/send/"
 
 

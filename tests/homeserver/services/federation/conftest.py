@@ -1,10 +1,23 @@
 """A server with a room that it shares with others."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.support.destinations import Destination, join_from
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
+from tests.support.destinations import FEDERATING, Destination, join_from
 from tests.support.people import Person
 from tests.support.whole_server import WholeServer
+
+
+@pytest.fixture
+def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
+    """A whole server on SQLite that speaks with others."""
+    made = WholeServer(databases.fresh("sqlite"), time, settings=FEDERATING, folder=tmp_path)
+    yield made
+    made.stop()
 
 
 @pytest.fixture

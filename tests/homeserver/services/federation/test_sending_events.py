@@ -1,5 +1,6 @@
 """What is sent to other servers, to whom, in which order, and what of it survives."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -117,7 +118,7 @@ def test_pauses_grow_to_a_day_and_vary(
     far.refuse = note
     alice.send(room)
     server.time.advance(6 * DAY)
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
     for number, pause in enumerate(pauses):
         whole = min(DAY, 10 * 2**number)
         assert whole * 0.5 <= pause <= whole + 10, f"pause {number}"
@@ -273,7 +274,8 @@ def test_a_new_process_knows_whom_to_leave_alone(
 ) -> None:
     far.refuse = lambda body: refusal(502)
     alice.send(room)
-    server.time.advance(3600)
+    while far.attempts < 7:
+        server.time.advance(5)
     attempts = far.attempts
     server.restart()
     alice.send(room)

@@ -1,0 +1,370 @@
+"""What other servers send: kept, answered, handed to the rooms; and what is refused."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import orjson
+import pytest
+
+from homeserver.protocol.errors import BadJson, Forbidden, LimitExceeded, MatrixError
+from homeserver.protocol.events import Draft, build
+from homeserver.protocol.hashes import event_id_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId
+from homeserver.protocol.room_versions import room_version
+from homeserver.protocol.signatures import SigningKey
+from homeserver.services.federation import inbox as inbox_module
+from homeserver.services.federation.room_intake import RoomIntake
+from homeserver.services.rooms.receiving import CannotJudge
+from tests.support.destinations import join_from
+from tests.support.people import Person
+from tests.support.running import Running, result
+from tests.support.whole_server import WholeServer
+
+FAR = ServerName("far")
+VERSION = room_version("12")
+KEY = SigningKey.generate()
+_numbers = count(1)
+
+
+class Rooms:
+    """Takes events in place of the rooms, and remembers them. `verdict` decides, by the text of an event."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, str, list[str]]] = []
+        self.verdicts: dict[str, MatrixError | Exception] = {}
+
+    async def receive(
+        self, room_id: RoomId, pdus: Sequence[Mapping[str, Any]], *, origin: ServerName
+    ) -> dict[EventId, MatrixError | None]:
+        texts = [pdu["content"]["body"] for pdu in pdus]
+        self.batches.append((room_id, origin, texts))
+        found: dict[EventId, MatrixError | None] = {}
+        for pdu, text in zip(pdus, texts, strict=True):
+            verdict = self.verdicts.get(text)
+            if verdict is not None and not isinstance(verdict, MatrixError):
+                raise verdict
+            found[event_id_of(VERSION, pdu)] = verdict
+        return found
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, _, texts in self.batches for text in texts]
+
+
+@pytest.fixture
+def rooms(server: WholeServer) -> Rooms:
+    """Whatever the server's inbox hands over goes here."""
+    return taking(server)
+
+
+def taking(server: WholeServer, rooms: Rooms | None = None) -> Rooms:
+    rooms = rooms or Rooms()
+    intake: RoomIntake = server.services.traffic.intake
+    intake._receiver = rooms
+    return rooms
+
+
+def pdu(room: str, text: str = "hello", *, sender: str = "@zoe:far", **changes: Any) -> dict[str, Any]:
+    draft = Draft(
+        type="m.room.message", sender=UserId(sender), content={"body": text, "number": next(_numbers)},
+        room_id=RoomId(room), prev_event_ids=(EventId("$before"),), auth_event_ids=(), depth=5,
+        origin_server_ts=1_700_000_000_000,
+    )  # fmt: skip
+    return {**build(draft, VERSION, FAR, KEY).pdu, **changes}
+
+
+def start(server: WholeServer, body: dict[str, Any], txn: str = "", origin: str = "far") -> Running:
+    inbox = server.services.traffic.inbox
+    return Running(inbox.take(ServerName(origin), txn or f"txn{next(_numbers)}", body))
+
+
+def send(
+    server: WholeServer, *pdus: Any, edus: Sequence[Any] = (), txn: str = "", origin: str = "far", **more: Any
+) -> dict[str, Any]:
+    """What each event was answered."""
+    running = start(server, {"pdus": list(pdus), "edus": list(edus), **more}, txn, origin)
+    answer: dict[str, Any] = orjson.loads(running.result())["pdus"]
+    server.time.advance(0.1)
+    return answer
+
+
+def staged(server: WholeServer) -> int:
+    count: int = result(server.database.read(lambda txn: txn.value("SELECT COUNT(*) FROM staged_events")))
+    return count
+
+
+def receipts_in(server: WholeServer, room: str) -> dict[RoomId, Any]:
+    return result(server.services.receipts.changed_in([RoomId(room)], 0, UserId("@alice:test")))
+
+
+def test_events_are_answered_then_handed_to_their_rooms_in_order(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    second = alice.create_room()
+    events = [pdu(room, "a"), pdu(second, "x"), pdu(room, "b")]
+    answer = send(server, *events)
+    assert answer == {event_id_of(VERSION, event): {} for event in events}
+    assert sorted(rooms.batches) == sorted([(room, "far", ["a", "b"]), (second, "far", ["x"])])
+    assert staged(server) == 0
+
+
+def test_the_same_transaction_again_is_answered_alike_and_taken_once(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    event = pdu(room, "once")
+    first = send(server, event, txn="t1")
+    assert send(server, event, txn="t1") == first
+    server.restart()
+    rooms = taking(server, rooms)
+    assert send(server, event, txn="t1") == first
+    assert rooms.texts == ["once"]
+
+
+def test_two_servers_may_use_the_same_transaction_id(server: WholeServer, room: str, rooms: Rooms) -> None:
+    send(server, pdu(room, "a"), txn="t1", origin="far")
+    send(server, pdu(room, "b"), txn="t1", origin="near")
+    assert rooms.texts == ["a", "b"]
+
+
+def test_malformed_events_never_harm_the_others(server: WholeServer, room: str, rooms: Rooms) -> None:
+    good = pdu(room, "good")
+    deep: Any = "x"
+    for _ in range(300):
+        deep = [deep]
+    bad = [
+        None, 7, "text", [], {}, {"room_id": room}, {"room_id": 5}, {"room_id": "!\0"},
+        pdu(room, prev_events="none"), pdu(room, depth=1.5), pdu(room, depth=-1), pdu(room, sender="zoe"),
+        pdu(room, content=["no"]), pdu(room, content={"body": 0.5}), pdu(room, content={"body": 2**60}),
+        pdu(room, content={"body": deep}), pdu(room, content={"body": "x" * 70_000}),
+        pdu(room, auth_events=[["old", {}]]), pdu(room, type=None), pdu(room, hashes=None),
+        pdu(room, signatures={"far": 3}), pdu(room, state_key=7), pdu(room, content={"body": "\ud800"}),
+    ]  # fmt: skip
+    answer = send(server, *bad[:10], good, *bad[10:])
+    assert answer.pop(event_id_of(VERSION, good)) == {}
+    assert all(set(one) == {"error"} for one in answer.values())
+    assert all(name.startswith("$") for name in answer)
+    assert rooms.texts == ["good"]
+
+
+def test_an_event_of_a_room_we_are_not_in_is_refused(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    left = alice.create_room()
+    alice.leave(left)
+    answer = send(server, pdu("!" + "x" * 43), pdu(left), pdu(room, "good"))
+    assert [("error" in one) for one in answer.values()] == [True, True, False]
+    assert rooms.texts == ["good"]
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_a_server_that_is_shut_out_cannot_send_events_or_edus(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms, reload: bool
+) -> None:
+    alice.set_state(room, "m.room.server_acl", {"allow": ["*"], "deny": ["FAR"]})
+    if reload:
+        server.services.rooms.rooms.discard(server.services.rooms.rooms.find(RoomId(room)))  # type: ignore[arg-type]
+    typing = {"edu_type": "m.typing", "content": {"room_id": room, "user_id": "@zoe:far", "typing": True}}
+    (answer,) = send(server, pdu(room), edus=[typing]).values()
+    assert "shut out" in answer["error"]
+    assert rooms.batches == []
+    assert server.services.typing_notifications.users(RoomId(room)) == []
+    assert send(server, pdu(room, "from near"), origin="near").popitem()[1] == {}
+
+
+def test_too_many_events_or_edus_are_refused(server: WholeServer, room: str, rooms: Rooms) -> None:
+    for body in ({"pdus": [{}] * 51}, {"edus": [{}] * 101}, {"pdus": {}}, {"edus": 3}):
+        with pytest.raises(BadJson):
+            start(server, body).result()  # type: ignore[arg-type]
+    send(server, *[{}] * 50, edus=[{}] * 100)
+    assert rooms.batches == []
+
+
+def test_a_body_of_another_origin_is_refused(server: WholeServer, room: str) -> None:
+    with pytest.raises(Forbidden):
+        start(server, {"origin": "near", "pdus": []}).result()
+
+
+def test_what_waits_is_handed_over_after_a_restart(server: WholeServer, room: str, rooms: Rooms) -> None:
+    rooms.verdicts["later"] = CannotJudge()
+    send(server, pdu(room, "now"), pdu(room, "later"))
+    assert staged(server) == 1
+    server.restart()
+    rooms = taking(server)
+    server.time.advance(1)
+    assert rooms.texts == ["later"]
+    assert staged(server) == 0
+
+
+def test_what_a_killed_process_took_in_is_not_lost(server: WholeServer, room: str, rooms: Rooms) -> None:
+    start(server, {"pdus": [pdu(room, "committed")]}).result()
+    assert staged(server) == 1  # answered, and the process dies before the room is handed anything
+    server.restart()
+    assert taking(server).texts == []
+    server.time.advance(1)
+    assert staged(server) == 0
+
+
+def test_what_cannot_be_judged_yet_is_tried_again_more_and_more_seldom_and_then_given_up(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    rooms.verdicts["hard"] = CannotJudge()
+    send(server, pdu(room, "hard"), pdu(room, "easy"))
+    assert rooms.texts == ["hard", "easy"]
+    server.time.advance(30)
+    assert rooms.texts == ["hard", "easy", "hard"]
+    server.time.advance(8 * 3600)
+    assert rooms.texts.count("hard") == 10
+    assert rooms.texts.count("easy") == 1
+    assert staged(server) == 0
+
+
+def test_one_event_over_which_the_room_stumbles_does_not_harm_the_others(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    rooms.verdicts["poison"] = RuntimeError("a mistake of ours")
+    send(server, pdu(room, "a"), pdu(room, "poison"), pdu(room, "b"))
+    assert [texts for _, _, texts in rooms.batches] == [["a", "poison", "b"], ["a"], ["poison"], ["b"]]
+    assert staged(server) == 1
+    server.time.advance(8 * 3600)
+    assert staged(server) == 0
+
+
+def test_an_event_that_waits_already_is_not_taken_twice(server: WholeServer, room: str, rooms: Rooms) -> None:
+    event = pdu(room, "twice")
+    start(server, {"pdus": [event]}).result()
+    start(server, {"pdus": [event]}, origin="near").result()
+    server.time.advance(1)
+    assert rooms.texts == ["twice"]
+
+
+def test_more_than_memory_holds_goes_through_the_database_in_order(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    texts = [str(number) for number in range(450)]
+    for begin in range(0, 450, 50):
+        start(server, {"pdus": [pdu(room, text) for text in texts[begin : begin + 50]]}).result()
+    server.time.advance(1)
+    assert rooms.texts == texts
+    assert staged(server) == 0
+    assert server.services.traffic.intake.waiting_of(FAR) == 0
+
+
+def test_a_server_of_which_too_much_waits_is_told_to_come_back(
+    server: WholeServer, room: str, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_WAITING", 60)
+    start(server, {"pdus": [pdu(room) for _ in range(40)]}).result()
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room) for _ in range(40)]}).result()
+    start(server, {"pdus": [pdu(room) for _ in range(40)]}, origin="near").result()
+    server.time.advance(1)
+    send(server, *[pdu(room) for _ in range(40)])
+
+
+# EDUs
+
+
+def typing(room: str, user: str, is_typing: bool = True) -> dict[str, Any]:
+    return {"edu_type": "m.typing", "content": {"room_id": room, "user_id": user, "typing": is_typing}}
+
+
+def receipt(room: str, user: str, event_id: str, kind: str = "m.read", **data: Any) -> dict[str, Any]:
+    content = {room: {kind: {user: {"event_ids": [event_id], "data": data}}}}
+    return {"edu_type": "m.receipt", "content": content}
+
+
+def test_typing_of_the_origins_users_is_shown_for_a_minute(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    send(server, edus=[typing(room, "@zoe:far")])
+    assert alice.sync().typing(room) == {"@zoe:far"}
+    server.time.advance(61)
+    assert alice.sync().typing(room) == set()
+
+
+def test_a_server_speaks_only_for_its_own_users(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    join_from(server, room, ["near"])
+    event_id = alice.send(room)
+    forged = ["@zoe:near", "@alice:test", "@x:far:near", "zoe:far", "@zoe:FAR", "@zoe"]
+    edus = [typing(room, user) for user in forged] + [receipt(room, user, event_id) for user in forged]
+    send(server, edus=edus)
+    synced = alice.sync()
+    assert synced.typing(room) == set()
+    assert receipts_in(server, room) == {}
+
+
+def test_receipts_of_other_servers_are_shown_with_their_own_time(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    event_id = alice.send(room)
+    alice.sync()
+    send(server, edus=[receipt(room, "@zoe:far", event_id, ts=1234, thread_id="main")])
+    (content,) = result(server.services.receipts.changed_since(RoomId(room), 1, UserId("@alice:test")))
+    assert content == {event_id: {"m.read": {"@zoe:far": {"ts": 1234, "thread_id": "main"}}}}
+
+
+def test_private_receipts_and_those_of_strangers_are_not_believed(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    event_id = alice.send(room)
+    private = receipt(room, "@zoe:far", event_id, kind="m.read.private")
+    stranger = receipt(room, "@stranger:far", event_id)
+    send(server, edus=[private, stranger, receipt(room, "@zoe:far", "$unknown")])
+    assert receipts_in(server, room) == {}
+
+
+def test_malformed_edus_never_harm_the_others(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    bad = [
+        None, 3, {}, {"edu_type": 3}, {"edu_type": "m.typing"}, {"edu_type": "m.typing", "content": []},
+        {"edu_type": "m.typing", "content": {"room_id": 1, "user_id": "@zoe:far", "typing": True}},
+        {"edu_type": "m.receipt", "content": {room: {"m.read": {"@zoe:far": 5}}}},
+        {"edu_type": "m.receipt", "content": {room: []}}, {"edu_type": "m.presence", "content": {"push": [3]}},
+        {"edu_type": "org.unknown", "content": {}},
+    ]  # fmt: skip
+    send(server, edus=[*bad, typing(room, "@zoe:far")])
+    assert alice.sync().typing(room) == {"@zoe:far"}
+
+
+def test_a_lasting_edu_is_dealt_with_before_the_answer(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    got: list[tuple[str, Any]] = []
+
+    async def receive(origin: ServerName, content: Any) -> None:
+        got.append((origin, content))
+
+    server.services.traffic.incoming.register("m.direct_to_device", receive)
+    edu = {"edu_type": "m.direct_to_device", "content": {"message_id": "m1"}}
+    start(server, {"pdus": [], "edus": [edu]}).result()
+    assert got == [("far", {"message_id": "m1"})]
+
+
+def test_a_lasting_edu_that_cannot_be_kept_makes_the_other_server_send_again(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    failures: list[Exception] = [RuntimeError("the disk is full")]
+    got: list[Any] = []
+
+    async def receive(origin: ServerName, content: Any) -> None:
+        if failures:
+            raise failures.pop()
+        got.append(content)
+
+    server.services.traffic.incoming.register("m.direct_to_device", receive)
+    body = {"pdus": [], "edus": [{"edu_type": "m.direct_to_device", "content": {"n": 1}}]}
+    with pytest.raises(RuntimeError):
+        start(server, body, "t1").result()
+    start(server, body, "t1").result()
+    assert got == [{"n": 1}]
+
+
+def test_old_transactions_are_forgotten(server: WholeServer, room: str, rooms: Rooms) -> None:
+    send(server, txn="t1")
+    server.time.advance(26 * 3600)
+    count = result(server.database.read(lambda txn: txn.value("SELECT COUNT(*) FROM received_transactions")))
+    assert count == 0
