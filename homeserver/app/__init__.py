@@ -173,6 +173,7 @@ class App:
     async def _start_services(self) -> None:
         services = self.services
         await services.streams.start()
+        await services.rooms.receiving.start()
         await services.traffic.start()
         await services.account_data.start()
         await services.push_rules.start()

@@ -22,8 +22,12 @@ class KnownEvent(NamedTuple):
     room_nid: int
     status: int
     state_nid: int | None
-    is_state: bool
+    state_key_nid: int | None
     depth: int
+
+    @property
+    def is_state(self) -> bool:
+        return self.state_key_nid is not None
 
     @property
     def state_after(self) -> int | None:
@@ -53,7 +57,7 @@ class MissingEvent(NamedTuple):
     follower_nid: int
 
 
-_KNOWN = "nid, event_id, room_nid, status, state_nid, state_key_nid IS NOT NULL, depth"
+_KNOWN = "nid, event_id, room_nid, status, state_nid, state_key_nid, depth"
 
 
 class ReceivedEventStore:
@@ -100,7 +104,7 @@ class ReceivedEventStore:
         return min(int(events), int(sets), 0)
 
     def place(
-        self, txn: Transaction, nid: int, *, status: int, state_nid: int, replaces_nid: int | None
+        self, txn: Transaction, nid: int, *, status: int, state_nid: int | None, replaces_nid: int | None
     ) -> None:
         """An outlier has found its place."""
         txn.execute(
@@ -143,6 +147,11 @@ class ReceivedEventStore:
 
     def has_missing(self, txn: Transaction, room_nid: int) -> bool:
         return txn.value("SELECT 1 FROM missing_events WHERE room_nid = %s LIMIT 1", (room_nid,)) is not None
+
+    def partial_servers(self, txn: Transaction, room_nid: int) -> bytes | None:
+        """Who can be asked for the rest of the state, as a JSON list; None: all of it is here."""
+        servers: bytes | None = txn.value("SELECT servers FROM partial_rooms WHERE room_nid = %s", (room_nid,))
+        return servers
 
     def set_last_gap(self, txn: Transaction, room_nid: int, position: int) -> None:
         txn.execute("UPDATE rooms SET last_gap = %s WHERE nid = %s", (position, room_nid))

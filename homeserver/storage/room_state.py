@@ -187,6 +187,10 @@ class RoomStateStore:
             (hash_, len(ids), pack(ids), nid),
         )
 
+    def rehash(self, txn: Transaction, nid: int, hash_: bytes) -> None:
+        """The set holds something else now, because one below it was rewritten."""
+        txn.execute("UPDATE state_sets SET hash = %s WHERE nid = %s", (hash_, nid))
+
     def keyed(self, txn: Transaction, nid: int) -> dict[StateKey, int]:
         """The set as {(type, state key): nid of the event that holds it}."""
         ids = self.state_ids(txn, nid)

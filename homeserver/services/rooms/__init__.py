@@ -9,6 +9,7 @@ from homeserver.protocol.errors import NotFound
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.rooms.aliases import RoomAliases
+from homeserver.services.rooms.backfill import RoomBackfill
 from homeserver.services.rooms.creation import RoomCreation
 from homeserver.services.rooms.directory import RoomDirectory
 from homeserver.services.rooms.drafting import Drafting
@@ -17,7 +18,7 @@ from homeserver.services.rooms.facts import RoomFacts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
-from homeserver.services.rooms.receiving import Receiving
+from homeserver.services.rooms.receiving import Receiving, RoomParts
 from homeserver.services.rooms.relations import RoomRelations
 from homeserver.services.rooms.remote_directory import RemoteDirectory
 from homeserver.services.rooms.remote_membership import RemoteMembership
@@ -86,9 +87,12 @@ def room_services(ground: RoomGround) -> RoomServices:
     visibility = Visibility(database, stores.events, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
     history = RoomHistory(ground, rooms, events, visibility, state)
-    receiving = Receiving()
+    receiving = Receiving(
+        ground, RoomParts(rooms, events, writer, user_rooms), keys=ground.key_ring, remote=ground.client
+    )
     drafting = Drafting(ground, events)
     membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
+    history.older = RoomBackfill(ground, receiving, ground.client)
     directory = RoomDirectory(database, stores.rooms, rooms)
     return RoomServices(
         rooms=rooms,

@@ -34,6 +34,13 @@ class Built(NamedTuple):
     """Memberships that resolving a fork changed."""
     levels: PowerLevels | None = None
     """Of a redaction: the power levels that decide whether it may."""
+    placed_at: int = 0
+    """Of an outlier that found its place: when. Its nid is older, so timelines do not show it."""
+
+    @property
+    def position(self) -> int:
+        """Where it stands among all changes."""
+        return self.placed_at or self.new.nid
 
     @property
     def members(self) -> tuple[Member, ...]:

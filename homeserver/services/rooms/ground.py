@@ -7,6 +7,7 @@ from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
+from homeserver.runtime.tasks import Tasks
 from homeserver.services.account_data import AccountData
 from homeserver.services.key_ring import KeyRing
 from homeserver.services.profiles import Profiles
@@ -31,3 +32,4 @@ class RoomGround:
     push: PushEvaluation
     client: FederationClient
     key_ring: KeyRing
+    tasks: Tasks

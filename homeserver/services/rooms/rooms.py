@@ -32,6 +32,7 @@ class LoadedRoom(NamedTuple):
     members: list[Member]
     branches: dict[EventId, int]
     has_gaps: bool
+    partial_servers: frozenset[ServerName]
 
 
 class Rooms:
@@ -136,9 +137,13 @@ class Rooms:
         if len(heads) > 1:
             known = self._received.known(txn, heads)
             branches = {head: known[head].state_after or 0 for head in heads}
-        has_gaps = bool(row.last_gap) and self._received.has_missing(txn, row.nid)
+        has_gaps, partial = False, None
+        if row.last_gap:
+            has_gaps = self._received.has_missing(txn, row.nid)
+            partial = self._received.partial_servers(txn, row.nid)
+        servers = frozenset(orjson.loads(partial)) if partial is not None else frozenset[ServerName]()
         state = self._state.current(txn, row.nid)
-        return LoadedRoom(row, state, self._rooms.members(txn, row.nid), branches, has_gaps)
+        return LoadedRoom(row, state, self._rooms.members(txn, row.nid), branches, has_gaps, servers)
 
     def _build(self, loaded: LoadedRoom) -> Room:
         row = loaded.row
@@ -150,6 +155,7 @@ class Rooms:
         room.state_hash = int.from_bytes(row.state_hash, "little")
         room.recent_from = row.tip
         room.branches, room.last_gap, room.has_gaps = loaded.branches, row.last_gap, loaded.has_gaps
+        room.partial_servers = loaded.partial_servers
         for entry in loaded.state:
             standing = Standing(entry.nid, entry.event_id, entry.since or entry.nid)
             if standing.since != entry.nid:

@@ -130,10 +130,10 @@ class RoomWriter:
         try:
             room.nid = await self._database.write(self._store_new, room, batch, advance, also)
         except BaseException:
-            self._abandon(batch)
+            self.abandon(batch)
             raise
         self._rooms.add(room)
-        await self._kept(room, batch)
+        await self.kept(room, batch)
         return room
 
     def _time_of_creation(self) -> int:
@@ -192,7 +192,7 @@ class RoomWriter:
         except BaseException:
             if batch:
                 self._rooms.discard(room)
-                self._abandon(batch)
+                self.abandon(batch)
             raise
         return batch, Advance(expected_tip, room.tip, orjson.dumps(room.heads), room.depth, room.state_nid)
 
@@ -294,17 +294,17 @@ class RoomWriter:
             await self._database.write(self._store, room.nid, batch, advance, also)
         except BaseException:
             self._rooms.discard(room)
-            self._abandon(batch)
+            self.abandon(batch)
             raise
-        return await self._kept(room, batch)
+        return await self.kept(room, batch)
 
-    async def _kept(self, room: Room, batch: Sequence[Built]) -> list[TimelineEvent]:
+    async def kept(self, room: Room, batch: Sequence[Built]) -> list[TimelineEvent]:
         if self._rooms.find(room.room_id) is not room:
             self._rooms.outdate(room.room_id)
-        events = [built.timeline for built in batch]
+        events = [built.timeline for built in batch if not built.placed_at]
         for event in events:
             self._events.note(event)
-        room.committed(events, batch[-1].timeline.nid)
+        room.committed(events, batch[-1].position)
         for built in batch:
             if built.redacts is not None:
                 await self.forget_redacted(room, built.redacts)
@@ -312,12 +312,13 @@ class RoomWriter:
             follower(room, batch)
         for built in batch:
             users = tuple([member.user_id for member in built.members]) if built.members else ()
-            self._streams.complete(built.new.nid, Change("event", (room.room_id,), users))
+            self._streams.complete(built.position, Change("event", (room.room_id,), users))
         return events
 
-    def _abandon(self, batch: Sequence[Built]) -> None:
+    def abandon(self, batch: Sequence[Built]) -> None:
+        """They will not be kept."""
         for built in batch:
-            self._streams.complete(built.new.nid)
+            self._streams.complete(built.position)
 
     async def forget_redacted(self, room: Room, target: EventId) -> None:
         """Memory must not outlive what was taken back."""
@@ -345,7 +346,7 @@ class RoomWriter:
         ):  # fmt: skip
             raise StaleRoom
         for built in batch:
-            self._store_one(txn, room_nid, built)
+            self.store_one(txn, room_nid, built)
         if also is not None:
             also(txn)
 
@@ -358,7 +359,8 @@ class RoomWriter:
         also(txn, room.room_id)
         return room_nid
 
-    def _store_one(self, txn: Transaction, room_nid: int, built: Built) -> None:
+    def store_one(self, txn: Transaction, room_nid: int, built: Built) -> None:
+        """One event with all that is stored beside it."""
         stores, new = self._stores, built.new
         key_nid = None
         if new.state_key is not None:
@@ -369,7 +371,12 @@ class RoomWriter:
             )  # fmt: skip
             if built.is_current:
                 stores.state.put_current(txn, room_nid, key_nid, new.nid)
-        stores.events.insert(txn, room_nid, new, key_nid)
+        if built.placed_at:
+            stores.received_events.place(
+                txn, new.nid, status=new.status, state_nid=new.state_nid or 0, replaces_nid=new.replaces_nid
+            )
+        else:
+            stores.events.insert(txn, room_nid, new, key_nid)
         if built.member is not None:
             stores.rooms.put_member(txn, room_nid, built.member)
         if built.relation is not None:

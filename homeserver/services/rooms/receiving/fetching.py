@@ -1,0 +1,174 @@
+"""What an event rests on and we do not have, from the server that sent it.
+
+Everything fetched is checked as if it had been sent; nothing here changes the present of a room. All is
+bounded: how much is asked for, how much an answer may hold, how often it is asked.
+https://spec.matrix.org/latest/server-server-api/#retrieving-event-authorization-information
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import EventId, ServerName
+from homeserver.protocol.json_values import JsonObject
+from homeserver.remote.federation_answers import StateIdsAnswer
+from homeserver.runtime.concurrency import gather
+from homeserver.services.rooms.receiving.checking import Checking
+from homeserver.services.rooms.receiving.judging import auth_ids
+from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
+from homeserver.services.rooms.receiving.ports import CannotJudge, Remote
+from homeserver.services.rooms.receiving.state_sets import StateSets
+from homeserver.services.rooms.receiving.stored_events import Stored, StoredEvents
+from homeserver.services.rooms.room import Room
+
+MOST_PER_ANSWER = 100
+"""Missing events asked for at once. Many servers give fewer."""
+MOST_MISSING = 2_000
+"""Events fetched to close one gap; beyond, the gap stays and the state after it is fetched."""
+MOST_ROUNDS = 100
+MOST_LATEST = 20
+MOST_STATE = 300_000
+"""Events in a state and its auth chain."""
+MOST_ONE_BY_ONE = 40
+MOST_AUTH_CHAIN = 20_000
+AT_ONCE = 5
+
+
+class Parts(NamedTuple):
+    """What fetching works with."""
+
+    remote: Remote
+    checking: Checking
+    stored: StoredEvents
+    outliers: Outliers
+    sets: StateSets
+
+
+class Fetching:
+    """Asks one server."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._remote = parts.remote
+        self._checking = parts.checking
+        self._stored = parts.stored
+        self._outliers = parts.outliers
+        self._sets = parts.sets
+
+    async def missing_events(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
+        """What lies between our heads and the event, as far as the server tells; their order is not."""
+        got: dict[EventId, Event] = {}
+        latest: Sequence[EventId] = [event.event_id]
+        for _ in range(MOST_ROUNDS):
+            answered = await self._ask_missing(room, latest, origin)
+            fresh = [found for found in answered if found.event_id not in got]
+            got |= {found.event_id: found for found in fresh}
+            if not fresh or len(got) >= MOST_MISSING:
+                break
+            latest = await self._with_unknown_prevs(fresh, got)
+            if not latest:
+                break
+        return list(got.values())
+
+    async def auth_events(self, room: RoomKey, event: Event, origin: ServerName) -> dict[EventId, Stored]:
+        """The events that decide whether it is allowed by its own `auth_events`. Raises CannotJudge."""
+        wanted = auth_ids(event)
+        found = await self._here(room, wanted)
+        if len(found) < len(set(wanted)):
+            await self._fetch_auth_chain(room, event, origin)
+            found = await self._here(room, wanted)
+        if len(found) < len(set(wanted)):
+            raise CannotJudge(f"What authorises {event.event_id} cannot be fetched")
+        return found
+
+    async def state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
+        """The state set before an event, as the server tells it. Raises CannotJudge."""
+        try:
+            answer = await self._remote.state_ids(origin, room.room_id, event_id)
+        except MatrixError as error:
+            raise CannotJudge(f"{origin} does not tell the state before {event_id}") from error
+        ids = list(dict.fromkeys([*answer.auth_chain_ids, *answer.pdu_ids]))
+        if len(ids) > MOST_STATE:
+            raise CannotJudge(f"The state before {event_id} is too large")
+        key = RoomKey(room.room_id, room.nid, room.version)
+        known = await self._stored.known(ids)
+        missing = [id_ for id_ in ids if id_ not in known]
+        if missing:
+            await self._fetch_state(key, event_id, missing, origin)
+        return await self._set_of(room, answer)
+
+    async def one(self, room: RoomKey, event_ids: Sequence[EventId], origin: ServerName) -> list[JsonObject]:
+        """Events by ID, a few at a time; those that cannot be had are left out."""
+        found: list[JsonObject] = []
+        for start in range(0, len(event_ids), AT_ONCE):
+            some = event_ids[start : start + AT_ONCE]
+            found += [
+                pdu
+                for pdu in await gather(*(self._event(event_id, origin) for event_id in some))
+                if pdu is not None
+            ]
+        return found
+
+    async def _ask_missing(self, room: Room, latest: Sequence[EventId], origin: ServerName) -> list[Event]:
+        try:
+            pdus = await self._remote.missing_events(
+                origin, room.room_id, earliest=room.heads[-MOST_LATEST:], latest=latest,
+                limit=MOST_PER_ANSWER, min_depth=0,
+            )  # fmt: skip
+        except MatrixError:
+            return []
+        return (await self._checking.check(room.version, room.room_id, pdus[:MOST_PER_ANSWER])).events
+
+    async def _with_unknown_prevs(
+        self, fresh: Sequence[Event], got: Mapping[EventId, Event]
+    ) -> list[EventId]:
+        prevs = {id_ for event in fresh for id_ in event.prev_event_ids if id_ not in got}
+        known = await self._stored.known(prevs)
+        unknown = {id_ for id_ in prevs if id_ not in known or not known[id_].is_placed}
+        return [event.event_id for event in fresh if unknown.intersection(event.prev_event_ids)][:MOST_LATEST]
+
+    async def _here(self, room: RoomKey, wanted: Collection[EventId]) -> dict[EventId, Stored]:
+        found = await self._stored.load(room.version, wanted)
+        return {id_: stored for id_, stored in found.items() if stored.known.room_nid == room.nid}
+
+    async def _fetch_auth_chain(self, room: RoomKey, event: Event, origin: ServerName) -> None:
+        try:
+            pdus = await self._remote.event_auth(origin, room.room_id, event.event_id)
+        except MatrixError:
+            pdus = await self.one(room, auth_ids(event), origin)
+        await self._keep(room, pdus[:MOST_AUTH_CHAIN])
+
+    async def _fetch_state(
+        self, room: RoomKey, event_id: EventId, missing: Sequence[EventId], origin: ServerName
+    ) -> None:
+        if len(missing) <= MOST_ONE_BY_ONE:
+            await self._keep(room, await self.one(room, missing, origin))
+            return
+        try:
+            answer = await self._remote.state(origin, room.room_id, event_id)
+        except MatrixError as error:
+            raise CannotJudge(f"{origin} does not give the state before {event_id}") from error
+        await self._keep(room, [*answer.auth_chain, *answer.pdus])
+
+    async def _keep(self, room: RoomKey, pdus: Sequence[JsonObject]) -> None:
+        checked = await self._checking.check(room.version, room.room_id, pdus)
+        await self._outliers.add(room, checked.events)
+
+    async def _set_of(self, room: Room, answer: StateIdsAnswer) -> int:
+        known = await self._stored.load(room.version, list(dict.fromkeys(answer.pdu_ids)))
+        state = {
+            stored.event.key: stored.known.nid
+            for stored in known.values()
+            if stored.event.is_state and stored.known.room_nid == room.nid and not stored.is_rejected
+        }
+        create = room.state.get(CREATE_KEY)
+        if create is None or state.get(CREATE_KEY) != create.nid:
+            raise CannotJudge("The state that the other server tells is of another room")
+        return await self._sets.keep(room.nid, state, near=[room.state_nid])
+
+    async def _event(self, event_id: EventId, origin: ServerName) -> JsonObject | None:
+        try:
+            return await self._remote.get_event(origin, event_id)
+        except MatrixError:
+            return None

@@ -1,0 +1,276 @@
+"""Our own join of a room elsewhere: its state comes whole (or without most members), and is checked.
+
+https://spec.matrix.org/latest/server-server-api/#joining-rooms
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
+from homeserver.protocol.errors import AuthFailure, BadState
+from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.json_values import Json
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.runtime.database import Transaction
+from homeserver.services.rooms.built import Built, records, replaced_by
+from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.receiving.fetching import Parts
+from homeserver.services.rooms.receiving.forking import Source
+from homeserver.services.rooms.receiving.intake import Intake
+from homeserver.services.rooms.receiving.judging import (
+    auth_ids,
+    check_by_own,
+    check_by_state,
+    named_create,
+    refusal,
+)
+from homeserver.services.rooms.receiving.outliers import RoomKey
+from homeserver.services.rooms.receiving.partial import PartialRooms
+from homeserver.services.rooms.receiving.stored_events import Stored
+from homeserver.services.rooms.room import Room, Standing, hash_of, hash_replacing
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.writer import RoomWriter, StaleRoom
+from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
+from homeserver.storage.rooms import Member
+
+MOST_EVENTS = 500_000
+"""In the state and its auth chain."""
+
+
+class RemoteJoin(NamedTuple):
+    """What send_join answered. `join`: our user's join, as it was signed in the end.
+
+    `is_partial`: the memberships were left out (`members_omitted`); they are fetched afterwards, from any of
+    `servers_in_room`, by work that survives restarts.
+    """
+
+    room_id: RoomId
+    version: RoomVersion
+    join: Mapping[str, Json]
+    state: Sequence[Mapping[str, Json]]
+    auth_chain: Sequence[Mapping[str, Json]]
+    origin: ServerName
+    servers_in_room: Sequence[ServerName] = ()
+    is_partial: bool = False
+
+
+class _Beginning(NamedTuple):
+    """The room as it will be: the state before the join, the join, their numbers."""
+
+    key: RoomKey
+    join: Event
+    state: Mapping[StateKey, Stored]
+    state_nid: int
+    position: int
+    absent: Sequence[EventId]
+    partial: PartialRoom | None
+
+    @property
+    def replaced(self) -> Stored | None:
+        return self.state.get(self.join.key)
+
+    @property
+    def state_hash(self) -> int:
+        return hash_of(stored.event.event_id for stored in self.state.values())
+
+
+class Joining:
+    """Takes a room in."""
+
+    def __init__(
+        self, ground: RoomGround, rooms: Rooms, writer: RoomWriter, *, intake: Intake, parts: Parts,
+        partial: PartialRooms,
+    ) -> None:  # fmt: skip
+        self._ground = ground
+        self._database = ground.database
+        self._stores = ground.stores
+        self._rooms = rooms
+        self._writer = writer
+        self._intake = intake
+        self._checking = parts.checking
+        self._outliers = parts.outliers
+        self._stored = parts.stored
+        self._partial = partial
+
+    async def accept(self, joined: RemoteJoin) -> Room:
+        """Raises AuthFailure, BadPdu, BadSignature..., BadState."""
+        room = await self._where_we_are(joined.room_id)
+        join = await self._join_event(joined)
+        if room is not None:  # somebody of ours was quicker
+            outcome = (await self._intake.take(room.room_id, [join], Source(joined.origin)))[join.event_id]
+            if outcome is not None:
+                raise outcome
+            return await self._rooms.load(room.room_id)
+        async with self._intake.turns.hold(joined.room_id):
+            await self._stored.ready()
+            beginning = await self._checked(joined, join)
+            return await self._take_in(beginning)
+
+    async def _where_we_are(self, room_id: RoomId) -> Room | None:
+        try:
+            room = await self._rooms.load(room_id)
+        except RoomNotFound:
+            return None
+        return room if room.joined_local else None
+
+    async def _join_event(self, joined: RemoteJoin) -> Event:
+        checked = await self._checking.check(joined.version, joined.room_id, [joined.join])
+        for problem in checked.problems.values():
+            raise problem
+        if not checked.events or checked.events[0].type != MEMBER or checked.events[0].membership != "join":
+            raise BadState("This is not a join")
+        return checked.events[0]
+
+    async def _checked(self, joined: RemoteJoin, join: Event) -> _Beginning:
+        version, room_id = joined.version, joined.room_id
+        if len(joined.state) + len(joined.auth_chain) > MOST_EVENTS:
+            raise BadState("The room's state is too large")
+        chain = (await self._checking.check(version, room_id, joined.auth_chain)).events
+        in_chain = {event.event_id for event in chain}
+        state = (await self._checking.check(version, room_id, joined.state)).events
+        room_nid = await self._database.write(
+            self._stores.received_rooms.create_or_get, room_id, version.version
+        )
+        key = RoomKey(room_id, room_nid, version)
+        kept = await self._outliers.add(
+            key, [*chain, *(event for event in state if event.event_id not in in_chain)]
+        )
+        standing: dict[StateKey, Stored] = {}
+        for event in state:
+            stored = kept.get(event.event_id)
+            if stored is None or stored.is_rejected or not event.is_state:
+                continue
+            if event.key in standing and standing[event.key].event.event_id != event.event_id:
+                raise BadState(f"The state has two events for {event.key}")
+            standing[event.key] = stored
+        self._check_create(joined, standing)
+        await self._check_join(join, key, standing, is_partial=joined.is_partial)
+        return await self._beginning(joined, join, key, standing)
+
+    def _check_create(self, joined: RemoteJoin, state: Mapping[StateKey, Stored]) -> None:
+        create = state.get(CREATE_KEY)
+        if create is None:
+            raise BadState("The state has no create event")
+        if create.event.content.get("room_version", "1") != joined.version.version:
+            raise BadState("The room is of another version")
+
+    async def _check_join(
+        self, join: Event, key: RoomKey, state: Mapping[StateKey, Stored], *, is_partial: bool
+    ) -> None:
+        auth = await self._stored.load(key.version, auth_ids(join))
+        own = [auth[event_id] for event_id in join.auth_event_ids if event_id in auth]
+        if len(own) < len(join.auth_event_ids):
+            raise BadState("What authorises the join is not in its auth chain")
+        create_id = named_create(join)
+        try:
+            events = [stored.event for stored in own]
+            rejected = {stored.event.event_id for stored in own if stored.is_rejected}
+            check_by_own(join, events, rejected, auth[create_id].event if create_id else None)
+            now = {state_key: stored.event for state_key, stored in state.items()}
+            check_by_state(join, now, events, is_partial=is_partial)
+        except AuthFailure as error:
+            raise refusal(join, error) from None
+
+    async def _beginning(
+        self, joined: RemoteJoin, join: Event, key: RoomKey, state: Mapping[StateKey, Stored]
+    ) -> _Beginning:
+        known = await self._stored.known(join.prev_event_ids)
+        absent = [id_ for id_ in join.prev_event_ids if id_ not in known or not known[id_].is_placed]
+        state_nid = self._stored.past_nids(1)[0]
+        partial = None
+        if joined.is_partial:
+            servers = dict.fromkeys([joined.origin, *joined.servers_in_room])
+            servers.pop(self._ground.server_name, None)
+            partial = PartialRoom(key.room_id, join.event_id, state_nid, orjson.dumps(list(servers)))
+        return _Beginning(key, join, state, state_nid, self._ground.streams.draw(), absent, partial)
+
+    async def _take_in(self, beginning: _Beginning) -> Room:
+        key, position = beginning.key, beginning.position
+        try:
+            built = self._built(beginning)
+            locals_ = await self._database.write(self._write, beginning, built)
+            stale = self._rooms.find(key.room_id)
+            if stale is not None:
+                self._rooms.discard(stale)
+            room = await self._rooms.load(key.room_id)
+        except BaseException:
+            self._ground.streams.complete(position)
+            raise
+        await self._writer.kept(room, [built._replace(moved=tuple(locals_))])
+        if beginning.partial is not None:
+            self._partial.begin(beginning.partial)
+        return room
+
+    def _built(self, beginning: _Beginning) -> Built:
+        join, replaced = beginning.join, beginning.replaced
+        old = None if replaced is None else Standing(replaced.known.nid, replaced.event.event_id, 0)
+        timeline, new, relation = records(
+            join, nid=beginning.position, state_nid=beginning.state_nid, notify=0, txn=None,
+            replaced=replaced_by(old, None if replaced is None else replaced.event),
+        )  # fmt: skip
+        hash_ = hash_replacing(beginning.state_hash, old, join.event_id)
+        user = UserId(join.state_key or "")
+        member = Member(user, "join", beginning.position, beginning.position, True)
+        return Built(
+            join, timeline, new, None, relation, member, hash_.to_bytes(16, "little"), None, is_local=False
+        )
+
+    # In one transaction
+
+    def _write(self, txn: Transaction, beginning: _Beginning, built: Built) -> list[Member]:
+        """The other local members whose row is new."""
+        stores, key, position = self._stores, beginning.key, beginning.position
+        number = stores.identifiers.state_key_nid
+        tip = txn.value("SELECT tip FROM rooms WHERE nid = %s", (key.nid,))
+        if not stores.rooms.advance(
+            txn, key.nid, expected_tip=tip, tip=position, heads=orjson.dumps([beginning.join.event_id]),
+            depth=beginning.join.depth, state_nid=position,
+        ):  # fmt: skip
+            raise StaleRoom
+        ids = {number(txn, state_key): stored.known.nid for state_key, stored in beginning.state.items()}
+        stores.state.put_set(
+            txn, key.nid, nid=beginning.state_nid, parent=(),
+            hash_=beginning.state_hash.to_bytes(16, "little"), added=ids,
+        )  # fmt: skip
+        stores.received_rooms.clear_current(txn, key.nid)
+        stores.received_rooms.put_current(
+            txn, key.nid, [CurrentEntry(state_key, nid, nid) for state_key, nid in ids.items()]
+        )
+        locals_ = self._write_members(txn, beginning)
+        self._writer.store_one(txn, key.nid, built)
+        stores.received_rooms.remove_outside(txn, key.nid)
+        if beginning.absent:
+            stores.received_events.note_missing(
+                txn, key.nid, beginning.absent, depth=beginning.join.depth, follower_nid=position
+            )
+            stores.received_events.set_last_gap(txn, key.nid, position)
+        if beginning.partial is not None:
+            stores.received_rooms.put_partial(txn, key.nid, beginning.partial)
+        return locals_
+
+    def _write_members(self, txn: Transaction, beginning: _Beginning) -> list[Member]:
+        """Other servers' users as the state has them; ours where they do not stand so already."""
+        here = self._ground.server_name
+        stores, key = self._stores, beginning.key
+        before = {member.user_id: member for member in stores.rooms.members(txn, key.nid)}
+        remote, local = [], []
+        for (type_, state_key), stored in beginning.state.items():
+            if type_ != MEMBER:
+                continue
+            user, membership = UserId(state_key), stored.event.membership or "leave"
+            if domain_of(user) != here:
+                remote.append(Member(user, membership, stored.known.nid, stored.known.nid, False))
+            elif user not in before or before[user].membership != membership:
+                local.append(Member(user, membership, beginning.position, beginning.position, True))
+        present = {member.user_id for member in remote}
+        remote += [
+            member._replace(membership="leave")
+            for member in before.values()
+            if not member.is_local and member.user_id not in present
+        ]
+        stores.received_rooms.put_members(txn, key.nid, [*remote, *local])
+        return [member for member in local if member.user_id != beginning.join.state_key]

@@ -1,0 +1,167 @@
+"""Rooms joined without their members: these are fetched afterwards, from any server that can tell.
+
+Until then the state of such a room lacks memberships, its own checks take those an event names for true, and
+readers get what is known. What is fetched is then put below everything that was kept meanwhile.
+https://spec.matrix.org/latest/server-server-api/#put_matrixfederationv2send_joinroomideventid
+"""
+
+import logging
+
+import orjson
+
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
+from homeserver.runtime.concurrency import Gate, KeyedLock
+from homeserver.runtime.database import Transaction
+from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.receiving.fetching import Fetching
+from homeserver.services.rooms.receiving.ports import CannotJudge
+from homeserver.services.rooms.receiving.state_sets import StateSets
+from homeserver.services.rooms.receiving.stored_events import StoredEvents
+from homeserver.services.rooms.room import hash_of
+from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.streams import Change
+from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
+from homeserver.storage.room_state import StateIds
+from homeserver.storage.rooms import Member
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_S = 5.0
+LONGEST_WAIT_S = 600.0
+
+
+class PartialRooms:
+    """Completes them, one job for each, until it is done, restarts or not."""
+
+    def __init__(
+        self, ground: RoomGround, rooms: Rooms, *, fetching: Fetching, sets: StateSets,
+        stored: StoredEvents, turns: KeyedLock,
+    ) -> None:  # fmt: skip
+        self._ground = ground
+        self._database = ground.database
+        self._stores = ground.stores
+        self._rooms = rooms
+        self._tasks = ground.tasks
+        self._fetching = fetching
+        self._sets = sets
+        self._stored = stored
+        self._turns = turns
+        self._gates: dict[RoomId, Gate] = {}
+
+    async def start(self) -> None:
+        """Go on with those that are not complete."""
+        for partial in await self._database.read(self._stores.received_rooms.partial):
+            self.begin(partial)
+
+    def begin(self, partial: PartialRoom) -> None:
+        """Start fetching what is missing."""
+        if partial.room_id not in self._gates:
+            self._gates[partial.room_id] = Gate()
+            self._tasks.start(f"complete the state of {partial.room_id}", self._complete(partial))
+
+    def is_partial(self, room_id: RoomId) -> bool:
+        return room_id in self._gates
+
+    async def wait(self, room_id: RoomId, within_s: float) -> bool:
+        """Is it complete, at the latest after so long?"""
+        gate = self._gates.get(room_id)
+        return gate is None or await gate.wait_for(self._ground.clock, within_s)
+
+    async def _complete(self, partial: PartialRoom) -> None:
+        wait_s = FIRST_WAIT_S
+        servers = [ServerName(server) for server in orjson.loads(partial.servers)]
+        while True:
+            room = await self._rooms.load(partial.room_id)
+            others = [server for server in room.other_servers() if server not in servers]
+            for server in [*servers, *others]:
+                if await self._complete_from(partial, server):
+                    self._gates.pop(partial.room_id).open()
+                    return
+            await self._ground.clock.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _complete_from(self, partial: PartialRoom, server: ServerName) -> bool:
+        room = await self._rooms.load(partial.room_id)
+        try:
+            state_nid = await self._fetching.state_before(room, partial.join_id, server)
+        except MatrixError as error:
+            logger.info("%s does not tell the state of %s: %s", server, partial.room_id, error.message)
+            return False
+        async with self._turns.hold(partial.room_id):
+            position = self._ground.streams.draw()
+            change = None
+            try:
+                await self._database.write(self._put_below, room.nid, partial, state_nid, position)
+                change = Change("event", (partial.room_id,))
+            finally:
+                known = self._rooms.find(partial.room_id)
+                if known is not None:
+                    self._rooms.discard(known)
+                self._sets.forget()
+                self._ground.streams.complete(position, change)
+        return True
+
+    # In one transaction
+
+    def _put_below(
+        self, txn: Transaction, room_nid: int, partial: PartialRoom, state_nid: int, position: int
+    ) -> None:
+        """The whole state goes under every set that grew out of the incomplete one."""
+        stores = self._stores
+        row = txn.row("SELECT tip, heads, depth, state_nid, version FROM rooms WHERE nid = %s", (room_nid,))
+        if row is None:
+            raise CannotJudge("The room is gone")
+        tip, heads, depth, current_nid, _ = row
+        stores.rooms.advance(
+            txn, room_nid, expected_tip=tip, tip=position, heads=heads, depth=depth, state_nid=current_nid
+        )
+        whole = stores.state.state_ids(txn, state_nid)
+        learned = self._rewrite(txn, room_nid, partial, state_nid, whole)
+        current = stores.state.state_ids(txn, current_nid)
+        news = {key: nid for key, nid in learned.items() if current.get(key) == nid}
+        stores.received_rooms.put_current(
+            txn, room_nid, [CurrentEntry(key, nid, position) for key, nid in news.items()]
+        )
+        stores.received_rooms.put_members(txn, room_nid, self._members(txn, news, position))
+        stores.received_rooms.remove_partial(txn, room_nid)
+
+    def _rewrite(
+        self, txn: Transaction, room_nid: int, partial: PartialRoom, state_nid: int, whole: StateIds
+    ) -> StateIds:
+        """What was learned: the keys that the incomplete state lacked."""
+        stores = self._stores
+        join_nid = stores.received_events.nids(txn, [partial.join_id])[partial.join_id]
+        incomplete = stores.state.state_ids(txn, partial.state_nid)
+        learned = {key: nid for key, nid in whole.items() if key not in incomplete}
+        ids = stores.received_events.ids(txn, learned.values())
+        hashes = {key: hash_of([ids[nid]]) for key, nid in learned.items()}
+        total = sum(hashes.values())
+        grown = [
+            (nid, is_full)
+            for nid, is_full in stores.state.since(txn, room_nid, join_nid)
+            if not partial.state_nid < nid < 0 and nid != state_nid  # those are older than the join
+        ]
+        held = stores.state.many_state_ids(txn, [nid for nid, _ in grown])
+        for nid, is_full in grown:
+            added = total - sum(hashes[key] for key in hashes.keys() & held[nid].keys())
+            hash_ = (int.from_bytes(stores.state.hash_of(txn, nid), "little") + added) % (1 << 128)
+            if is_full:
+                stores.state.rewrite(txn, nid, learned | held[nid], hash_.to_bytes(16, "little"))
+            else:
+                stores.state.rehash(txn, nid, hash_.to_bytes(16, "little"))
+        return learned
+
+    def _members(self, txn: Transaction, news: StateIds, position: int) -> list[Member]:
+        names = self._stores.identifiers.state_keys(txn, news)
+        of_members = {nid: names[key][1] for key, nid in news.items() if names[key][0] == MEMBER}
+        members = []
+        for row in self._stores.events.by_nids(txn, list(of_members)):
+            user = UserId(of_members[row.nid])
+            membership = orjson.loads(row.raw)["content"].get("membership", "leave")
+            is_local = domain_of(user) == self._ground.server_name
+            members.append(
+                Member(user, str(membership), position if is_local else row.nid, row.nid, is_local)
+            )
+        return members

@@ -1,0 +1,122 @@
+"""What is stored of events that others name, and the numbers that new ones get."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import EventId
+from homeserver.protocol.relations import THREAD, relation_of
+from homeserver.protocol.room_versions import RoomVersion
+from homeserver.runtime.database import Database, Transaction
+from homeserver.storage.events import ACCEPTED, OUTLIER, REJECTED, SOFT_FAILED, NewEvent, Relation
+from homeserver.storage.received_events import KnownEvent
+from homeserver.storage.room_stores import RoomStores
+
+__all__ = ["ACCEPTED", "OUTLIER", "REJECTED", "SOFT_FAILED", "Aside", "Stored", "StoredEvents"]
+
+
+class Stored(NamedTuple):
+    """An event and where it stands."""
+
+    known: KnownEvent
+    event: Event
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.known.status == REJECTED
+
+
+class Aside(NamedTuple):
+    """An event that is kept but does not move its room: rejected, soft failed, an outlier, history.
+
+    `state_hash`: of the state after it, where it is state and the state before it is known.
+    """
+
+    event: Event
+    nid: int
+    status: int
+    state_nid: int | None
+    state_hash: bytes | None = None
+    replaces_nid: int | None = None
+    was_outlier: bool = False
+
+
+class StoredEvents:
+    """Reads, and writes beside the room's writer."""
+
+    def __init__(self, database: Database, stores: RoomStores) -> None:
+        self._database = database
+        self._stores = stores
+        self._lowest: int | None = None
+
+    async def known(self, event_ids: Collection[EventId]) -> dict[EventId, KnownEvent]:
+        """Where those of the events stand that are stored."""
+        if not event_ids:
+            return {}
+        return await self._database.read(self._stores.received_events.known, list(event_ids))
+
+    def known_in(self, txn: Transaction, event_ids: Collection[EventId]) -> dict[EventId, KnownEvent]:
+        """The same inside a transaction."""
+        return self._stores.received_events.known(txn, list(event_ids))
+
+    async def load(self, version: RoomVersion, event_ids: Collection[EventId]) -> dict[EventId, Stored]:
+        """Those of the events that are stored."""
+        if not event_ids:
+            return {}
+        found = await self._database.read(self._stores.received_events.pdus, list(event_ids))
+        return {
+            event_id: Stored(stored.known, Event.from_raw(version, stored.raw, event_id))
+            for event_id, stored in found.items()
+        }
+
+    async def ready(self) -> None:
+        """Before `past_nids` can be asked: something is read when the server has just started."""
+        if self._lowest is None:
+            lowest = await self._database.read(self._stores.received_events.lowest)
+            if self._lowest is None:  # nobody was quicker
+                self._lowest = lowest
+
+    def past_nids(self, count: int) -> range:
+        """Numbers below all that were given out, ascending: for events and state sets off the live end."""
+        assert self._lowest is not None, "Nobody waited for `ready`"
+        self._lowest -= count
+        return range(self._lowest, self._lowest + count)
+
+    def keep_aside(self, txn: Transaction, room_nid: int, asides: Sequence[Aside]) -> None:
+        """Store them."""
+        for aside in asides:
+            self._keep_one(txn, room_nid, aside)
+
+    def _keep_one(self, txn: Transaction, room_nid: int, aside: Aside) -> None:
+        stores, event = self._stores, aside.event
+        key_nid = None
+        if event.state_key is not None:
+            key_nid = stores.identifiers.state_key_nid(txn, (event.type, event.state_key))
+        if aside.was_outlier:
+            stores.received_events.place(
+                txn, aside.nid, status=aside.status, state_nid=aside.state_nid,
+                replaces_nid=aside.replaces_nid,
+            )  # fmt: skip
+        else:
+            stores.events.insert(txn, room_nid, _row(aside), key_nid)
+        relation = relation_of(event.content) if aside.status == ACCEPTED else None
+        if relation is not None:
+            stores.events.add_relation(
+                txn, room_nid, Relation(aside.nid, relation.event_id, relation.rel_type, relation.key)
+            )
+        if aside.state_hash is not None and key_nid is not None:
+            stores.state.append(
+                txn, room_nid, nid=aside.nid, parent_nid=aside.state_nid or 0, hash_=aside.state_hash,
+                added={key_nid: aside.nid},
+            )  # fmt: skip
+
+
+def _row(aside: Aside) -> NewEvent:
+    event = aside.event
+    relation = relation_of(event.content)
+    thread_root = relation.event_id if relation is not None and relation.rel_type == THREAD else None
+    return NewEvent(
+        aside.nid, event.event_id, event.type, event.state_key, event.sender, event.depth,
+        event.origin_server_ts, aside.state_nid, aside.replaces_nid, aside.status, 0, thread_root, None,
+        event.raw,
+    )  # fmt: skip
