@@ -43,6 +43,7 @@ class RateLimits:
     presence: Limit | None = Limit(1, 10)
     typing_notifications: Limit | None = Limit(2, 30)
     receipts: Limit | None = Limit(5, 100)
+    personal_settings: Limit | None = Limit(5, 100)
     thread_lists: Limit | None = Limit(5, 50)
     spaces: Limit | None = Limit(2, 30)
     push_rules: Limit | None = Limit(5, 100)

@@ -83,7 +83,7 @@ SERVER_ADMINISTRATION = (
 )
 CAPABILITIES = (Route("GET", f"{V3}/capabilities", account.capabilities, Auth.USER, for_guests=True),)
 FILTERS = (
-    Route("POST", f"{V3}/user/{{userId}}/filter", filters.upload, Auth.USER),
+    Route("POST", f"{V3}/user/{{userId}}/filter", filters.upload, Auth.USER, limited="personal_settings"),
     Route("GET", f"{V3}/user/{{userId}}/filter/{{filterId}}", filters.get, Auth.USER),
 )
 SYNC = (Route("GET", f"{V3}/sync", sync.sync, Auth.USER, long_poll=True, for_guests=True),)
@@ -108,6 +108,7 @@ ROOM_EVENTS = (
         f"{V3}/rooms/{{roomId}}/state/{{eventType}}/{{stateKey}}",
         events.put_state,
         Auth.USER,
+        limited="messages",
         optional_last=True,
         for_guests=True,
         for_suspended=False,
@@ -121,7 +122,13 @@ ROOM_EVENTS = (
         for_guests=True,
         for_suspended=False,
     ),
-    Route("PUT", f"{V3}/rooms/{{roomId}}/redact/{{eventId}}/{{txnId}}", events.redact, Auth.USER),
+    Route(
+        "PUT",
+        f"{V3}/rooms/{{roomId}}/redact/{{eventId}}/{{txnId}}",
+        events.redact,
+        Auth.USER,
+        limited="messages",
+    ),
 )
 _CHILDREN = f"{V1}/rooms/{{roomId}}/relations/{{eventId}}"
 RELATIONS = (
@@ -146,14 +153,26 @@ RELATIONS = (
 ROOMS = (
     Route("POST", f"{V3}/createRoom", rooms.create, Auth.USER, limited="room_creations", for_suspended=False),
     Route("GET", f"{V3}/directory/room/{{roomAlias}}", rooms.alias, Auth.NONE),
-    Route("PUT", f"{V3}/directory/room/{{roomAlias}}", rooms.put_alias, Auth.USER, for_suspended=False),
-    Route("DELETE", f"{V3}/directory/room/{{roomAlias}}", rooms.delete_alias, Auth.USER),
+    Route(
+        "PUT",
+        f"{V3}/directory/room/{{roomAlias}}",
+        rooms.put_alias,
+        Auth.USER,
+        limited="messages",
+        for_suspended=False,
+    ),
+    Route("DELETE", f"{V3}/directory/room/{{roomAlias}}", rooms.delete_alias, Auth.USER, limited="messages"),
     Route("GET", f"{V3}/rooms/{{roomId}}/aliases", rooms.room_aliases, Auth.USER),
 )
 MEMBERSHIP = (
     Route("GET", f"{V3}/joined_rooms", membership.joined_rooms, Auth.USER, for_guests=True),
     Route(
-        "POST", f"{V3}/rooms/{{roomId}}/invite", membership.invite, Auth.USER, limited="invites", for_suspended=False
+        "POST",
+        f"{V3}/rooms/{{roomId}}/invite",
+        membership.invite,
+        Auth.USER,
+        limited="invites",
+        for_suspended=False,
     ),
     Route(
         "POST",
@@ -181,21 +200,52 @@ MEMBERSHIP = (
         limited="joins",
         for_suspended=False,
     ),
-    Route("POST", f"{V3}/rooms/{{roomId}}/forget", membership.forget, Auth.USER, limited="membership_changes"),
-    Route("POST", f"{V3}/rooms/{{roomId}}/leave", membership.leave, Auth.USER, limited="membership_changes", for_guests=True),
     Route(
-        "POST", f"{V3}/rooms/{{roomId}}/kick", membership.kick, Auth.USER, limited="membership_changes", for_suspended=False
+        "POST", f"{V3}/rooms/{{roomId}}/forget", membership.forget, Auth.USER, limited="membership_changes"
     ),
     Route(
-        "POST", f"{V3}/rooms/{{roomId}}/ban", membership.ban, Auth.USER, limited="membership_changes", for_suspended=False
+        "POST",
+        f"{V3}/rooms/{{roomId}}/leave",
+        membership.leave,
+        Auth.USER,
+        limited="membership_changes",
+        for_guests=True,
     ),
     Route(
-        "POST", f"{V3}/rooms/{{roomId}}/unban", membership.unban, Auth.USER, limited="membership_changes", for_suspended=False
+        "POST",
+        f"{V3}/rooms/{{roomId}}/kick",
+        membership.kick,
+        Auth.USER,
+        limited="membership_changes",
+        for_suspended=False,
+    ),
+    Route(
+        "POST",
+        f"{V3}/rooms/{{roomId}}/ban",
+        membership.ban,
+        Auth.USER,
+        limited="membership_changes",
+        for_suspended=False,
+    ),
+    Route(
+        "POST",
+        f"{V3}/rooms/{{roomId}}/unban",
+        membership.unban,
+        Auth.USER,
+        limited="membership_changes",
+        for_suspended=False,
     ),
 )
 DIRECTORY = (
     Route("GET", f"{V3}/directory/list/room/{{roomId}}", rooms.visibility, Auth.NONE),
-    Route("PUT", f"{V3}/directory/list/room/{{roomId}}", rooms.put_visibility, Auth.USER, for_suspended=False),
+    Route(
+        "PUT",
+        f"{V3}/directory/list/room/{{roomId}}",
+        rooms.put_visibility,
+        Auth.USER,
+        limited="messages",
+        for_suspended=False,
+    ),
     Route("GET", f"{V3}/publicRooms", rooms.public_rooms, Auth.NONE),
     Route("POST", f"{V3}/publicRooms", rooms.search_public_rooms, Auth.USER, for_guests=True),
 )
@@ -242,7 +292,14 @@ PROFILES = (
 DEVICES = (
     Route("GET", f"{V3}/devices", devices.devices, Auth.USER, for_guests=True),
     Route("GET", f"{V3}/devices/{{deviceId}}", devices.device, Auth.USER, for_guests=True),
-    Route("PUT", f"{V3}/devices/{{deviceId}}", devices.rename, Auth.USER, for_guests=True),
+    Route(
+        "PUT",
+        f"{V3}/devices/{{deviceId}}",
+        devices.rename,
+        Auth.USER,
+        limited="personal_settings",
+        for_guests=True,
+    ),
     Route("DELETE", f"{V3}/devices/{{deviceId}}", devices.delete, Auth.USER),
     Route("POST", f"{V3}/delete_devices", devices.delete_many, Auth.USER),
 )
@@ -289,12 +346,12 @@ _ROOM_ACCOUNT_DATA = f"{V3}/user/{{userId}}/rooms/{{roomId}}/account_data/{{type
 _TAGS = f"{V3}/user/{{userId}}/rooms/{{roomId}}/tags"
 ACCOUNT_DATA = (
     Route("GET", _ACCOUNT_DATA, account_data.get, Auth.USER),
-    Route("PUT", _ACCOUNT_DATA, account_data.put, Auth.USER),
+    Route("PUT", _ACCOUNT_DATA, account_data.put, Auth.USER, limited="personal_settings"),
     Route("GET", _ROOM_ACCOUNT_DATA, account_data.get_of_room, Auth.USER),
-    Route("PUT", _ROOM_ACCOUNT_DATA, account_data.put_of_room, Auth.USER),
+    Route("PUT", _ROOM_ACCOUNT_DATA, account_data.put_of_room, Auth.USER, limited="personal_settings"),
     Route("GET", _TAGS, account_data.tags, Auth.USER),
-    Route("PUT", f"{_TAGS}/{{tag}}", account_data.put_tag, Auth.USER),
-    Route("DELETE", f"{_TAGS}/{{tag}}", account_data.delete_tag, Auth.USER),
+    Route("PUT", f"{_TAGS}/{{tag}}", account_data.put_tag, Auth.USER, limited="personal_settings"),
+    Route("DELETE", f"{_TAGS}/{{tag}}", account_data.delete_tag, Auth.USER, limited="personal_settings"),
 )
 _PUSH_RULE = f"{V3}/pushrules/global/{{kind}}/{{ruleId}}"
 PUSH = (
@@ -305,11 +362,11 @@ PUSH = (
     Route("GET", f"{V3}/pushrules/global/", push.global_rules, Auth.USER),
     Route("GET", _PUSH_RULE, push.get_rule, Auth.USER),
     Route("PUT", _PUSH_RULE, push.put_rule, Auth.USER, limited="push_rules"),
-    Route("DELETE", _PUSH_RULE, push.delete_rule, Auth.USER),
+    Route("DELETE", _PUSH_RULE, push.delete_rule, Auth.USER, limited="push_rules"),
     Route("GET", f"{_PUSH_RULE}/enabled", push.get_enabled, Auth.USER),
-    Route("PUT", f"{_PUSH_RULE}/enabled", push.put_enabled, Auth.USER),
+    Route("PUT", f"{_PUSH_RULE}/enabled", push.put_enabled, Auth.USER, limited="push_rules"),
     Route("GET", f"{_PUSH_RULE}/actions", push.get_actions, Auth.USER),
-    Route("PUT", f"{_PUSH_RULE}/actions", push.put_actions, Auth.USER),
+    Route("PUT", f"{_PUSH_RULE}/actions", push.put_actions, Auth.USER, limited="push_rules"),
 )
 _MXC = "{serverName}/{mediaId}"
 MEDIA = (
