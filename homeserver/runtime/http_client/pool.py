@@ -37,9 +37,9 @@ class PoolLimits:
 
     connect_s: float = 10.0
     """For TCP and TLS together, for each address of a host."""
-    at_once: int = 400
+    at_once: int = 250
     at_once_per_target: int = 8
-    idle: int = 200
+    idle: int = 100
     idle_per_target: int = 2
     idle_s: float = 60.0
     sweep_s: float = 10.0
@@ -95,22 +95,11 @@ class Pool:
         """Done with it. One that is not `reusable` is closed."""
         key = _key(target)
         self._busy.discard(connection)
-        self._leave(key)
         if not reusable or not connection.is_open or self._is_stopped:
             connection.drop()
-            return
-        idle = self._idle.setdefault(key, [])
-        if len(idle) >= self._limits.idle_per_target:
-            connection.close()
-            return
-        connection.idle_since = self._clock.monotonic()
-        connection.on_lost = lambda lost: self._forget(key, lost)
-        idle.append(connection)
-        self._idle_count += 1
-        if self._idle_count > self._limits.idle:
-            self._close_oldest()
-        if self._sweeping is None:
-            self._sweeping = self._clock.call_later(self._limits.sweep_s, self._sweep)
+        else:
+            self._keep(key, connection)
+        self._leave(key)  # last: whoever waits for the place takes the connection too
 
     def stop(self) -> None:
         """Close all connections; requests under way fail."""
@@ -168,6 +157,20 @@ class Pool:
             del self._per_target[key]
 
     # Idle connections
+
+    def _keep(self, key: Key, connection: ClientConnection) -> None:
+        idle = self._idle.setdefault(key, [])
+        if len(idle) >= self._limits.idle_per_target:
+            connection.close()
+            return
+        connection.idle_since = self._clock.monotonic()
+        connection.on_lost = lambda lost: self._forget(key, lost)
+        idle.append(connection)
+        self._idle_count += 1
+        if self._idle_count > self._limits.idle:
+            self._close_oldest()
+        if self._sweeping is None:
+            self._sweeping = self._clock.call_later(self._limits.sweep_s, self._sweep)
 
     def _from_idle(self, key: Key) -> ClientConnection | None:
         idle = self._idle.get(key)

@@ -414,6 +414,7 @@ def test_only_so_many_requests_at_once_for_one_server(client: Client, live: Live
 
     assert len(live.result(many)) == 8
     assert max(at_once) == 2
+    assert server.connections == 2
 
 
 def test_stopping_ends_what_is_under_way(client: Client, live: LiveReactor) -> None:
