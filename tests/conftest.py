@@ -9,6 +9,7 @@ from homeserver.runtime.database import Database, open_database
 from homeserver.runtime.migrations import DialectName
 from tests.support.clock import FakeClock
 from tests.support.database import Databases, storage_migrations
+from tests.support.federation import Federation, federate
 from tests.support.people import Person
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
@@ -71,6 +72,12 @@ def each_server(
 ) -> Iterator[WholeServer]:
     """As `server`, on each kind of database in turn: for tests of what is stored."""
     yield from _serve(databases.fresh(dialect), time, tmp_path)
+
+
+@pytest.fixture
+def federation(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[Federation]:
+    """Whole servers that federate in memory: `one, two = federation.servers("one", "two")`."""
+    yield from federate(time, lambda: databases.fresh("sqlite"), tmp_path)
 
 
 @pytest.fixture
