@@ -178,6 +178,15 @@ class RoomStore:
             (alias,),
         )
 
+    def move_aliases(self, txn: Transaction, from_room: RoomId, to_room: RoomId) -> None:
+        """All aliases of one room lead to the other from now on."""
+        txn.execute(
+            """
+            UPDATE aliases SET room_nid = (SELECT nid FROM rooms WHERE room_id = %s)
+            WHERE room_nid = (SELECT nid FROM rooms WHERE room_id = %s)""",
+            (to_room, from_room),
+        )
+
     def remove_alias(self, txn: Transaction, alias: RoomAlias) -> None:
         txn.execute("DELETE FROM aliases WHERE alias = %s", (alias,))
 

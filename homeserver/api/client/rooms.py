@@ -52,6 +52,11 @@ class NewAlias(msgspec.Struct):
     room_id: str
 
 
+class Upgrade(msgspec.Struct):
+    new_version: str
+    additional_creators: list[str] = []
+
+
 class Listing(msgspec.Struct):
     visibility: Literal["public", "private"] = "public"
 
@@ -88,6 +93,14 @@ async def create(services: HasRooms, request: Request) -> JsonObject:
         power_level_content_override=body.power_level_content_override or {},
     )
     return {"room_id": await services.rooms.creation.create(request.requester.user_id, wanted)}
+
+
+async def upgrade(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
+    body = request.json(Upgrade)
+    new = await services.rooms.upgrades.upgrade(
+        request.requester.user_id, room_id, body.new_version, body.additional_creators
+    )
+    return {"replacement_room": new}
 
 
 async def alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:

@@ -236,6 +236,7 @@ MEMBERSHIP = (
         for_suspended=False,
     ),
 )
+UPGRADES = (Route("POST", f"{V3}/rooms/{{roomId}}/upgrade", rooms.upgrade, Auth.USER, for_suspended=False),)
 DIRECTORY = (
     Route("GET", f"{V3}/directory/list/room/{{roomId}}", rooms.visibility, Auth.NONE),
     Route(
@@ -460,6 +461,7 @@ ROUTES: tuple[Route, ...] = (
     *RELATIONS,
     *ROOMS,
     *MEMBERSHIP,
+    *UPGRADES,
     *DIRECTORY,
     *SPACES,
     *PROFILES,

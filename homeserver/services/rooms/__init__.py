@@ -28,6 +28,7 @@ from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.spaces import Spaces
 from homeserver.services.rooms.state import RoomState
 from homeserver.services.rooms.transactions import Transactions
+from homeserver.services.rooms.upgrades import RoomUpgrades
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.services.rooms.writer import RoomWriter
@@ -57,6 +58,7 @@ class RoomServices:
     drafting: Drafting
     restricted_joins: RestrictedJoins
     spaces: Spaces
+    upgrades: RoomUpgrades
 
     async def renew_profile(self, user_id: UserId) -> None:
         """Say the user's present name and picture in all their rooms."""
@@ -115,6 +117,7 @@ def room_services(ground: RoomGround) -> RoomServices:
         drafting=drafting,
         restricted_joins=RestrictedJoins(rooms),
         spaces=Spaces(rooms, directory, user_rooms, ground.clock, ground.client),
+        upgrades=RoomUpgrades(ground, writer, rooms, sending, shown.profile_of),
     )
 
 

@@ -18,7 +18,7 @@ from homeserver.protocol.errors import (
     RoomInUse,
     ThreepidDenied,
 )
-from homeserver.protocol.ids import RoomAlias, RoomId, UserId, parse_room_alias, parse_user_id
+from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_user_id
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.database import Transaction
@@ -95,13 +95,10 @@ class RoomCreation:
         alias = self._alias(wanted.room_alias_name)
         elsewhere = [user_id for user_id in invites if not self._membership.is_local(user_id)]
         proposals = await self._first_events(creator, wanted, version, alias, invites)
-        room_id = None
-        if not version.room_id_is_create_hash:
-            room_id = RoomId(f"!{secrets.token_urlsafe(18)}:{self._server_name}")
         try:
             room = await self._writer.found(
                 version,
-                room_id,
+                new_room_id(version, self._server_name),
                 proposals,
                 self._bookkeeping(creator, alias, public=wanted.visibility == "public"),
             )
@@ -219,6 +216,11 @@ class RoomCreation:
             if creators & set(override["users"]):  # type: ignore[arg-type]
                 raise BadJson("power_level_content_override.users cannot name a creator of the room")
         return {**content, **override}
+
+
+def new_room_id(version: RoomVersion, server_name: ServerName) -> RoomId | None:
+    """None where the create event gives the room its ID."""
+    return None if version.room_id_is_create_hash else RoomId(f"!{secrets.token_urlsafe(18)}:{server_name}")
 
 
 def _topic(topic: str) -> JsonObject:

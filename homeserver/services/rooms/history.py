@@ -4,7 +4,7 @@ https://spec.matrix.org/latest/client-server-api/#get_matrixclientv3roomsroomidm
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
@@ -25,6 +25,11 @@ from homeserver.storage.events import EventRow, Place
 
 MOST_READ = 4_000
 """Events looked at for one page: a filter that matches nothing still gets an answer, and a token."""
+
+MOST_FILLS = 3
+"""Rounds of fetching older events for one page."""
+FAR_MS = 300_000
+"""When the nearest event here is further from the time asked for, others are asked for a nearer one."""
 
 START = Place(0, 0)
 
@@ -57,6 +62,16 @@ class PageQuery(NamedTuple):
     filter: RoomEventFilter
 
 
+class Older(Protocol):
+    """Where history comes from that is not here."""
+
+    async def fill(self, room: Room, *, upto_depth: int, downto_depth: int) -> bool:
+        """Fetch what is missing between the depths; is there anything new?"""
+
+    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
+        """Fetch the event nearest to a time."""
+
+
 class RoomHistory:
     """Reads what a user may see."""
 
@@ -71,6 +86,7 @@ class RoomHistory:
         self._visibility = visibility
         self._state = state
         self._streams = ground.streams
+        self.older: Older | None = None
 
     async def page(self, user_id: UserId, room_id: RoomId, query: PageQuery) -> Page:
         """Raises NotInRoom."""
@@ -82,11 +98,10 @@ class RoomHistory:
         wanted = max(query.limit, 1)
         exhausted = False
         while len(found) < query.limit and looked_at < MOST_READ and not exhausted:
-            rows = await self._database.read(self._read, room.nid, place, query.backwards, wanted)
-            looked_at += len(rows)
-            events = self._events.decode(rows, room_id, room.version)
+            events, is_last = await self._filled(room, place, wanted, backwards=query.backwards)
+            looked_at += wanted
             inside = [event for event in events if not _beyond(event, stop, backwards=query.backwards)]
-            exhausted = len(rows) < wanted or len(inside) < len(events)
+            exhausted = is_last or len(inside) < len(events)
             shown = await self._shown(room, user_id, inside, query.filter)
             shown = shown[: query.limit - len(found)]
             found += shown
@@ -96,6 +111,8 @@ class RoomHistory:
                 place = _step(inside[-1], backwards=query.backwards)
             wanted = min(2 * wanted, 500)
         end = None if exhausted and len(found) < query.limit else TopologicalPosition(*place)
+        if end is None and query.backwards and room.has_gaps and found:
+            end = TopologicalPosition(*place)  # there is more elsewhere, which could not be had just now
         state = await self._members_of(room, found) if query.filter.lazy_load_members else []
         return Page(found, start if query.start is None else query.start, end, state)
 
@@ -131,6 +148,9 @@ class RoomHistory:
         """The event nearest in time at or after (before) `ts` (ms). Raises NotFound."""
         room = await self.room(user_id, room_id)
         found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
+        if self.older is not None and room.has_gaps and (found is None or abs(found[1] - ts) > FAR_MS):
+            await self.older.nearest(room, ts, forwards=forwards)
+            found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
         event = await self._events.by_id(found[0]) if found else None
         if event is not None and not await self._visibility.visible(room, user_id, [event]):
             here = TopologicalPosition(event.depth, event.nid)
@@ -141,6 +161,20 @@ class RoomHistory:
         if event is None:
             raise NotFound(f"There is no event {'after' if forwards else 'before'} this time")
         return event
+
+    async def _filled(
+        self, room: Room, place: Place, wanted: int, *, backwards: bool
+    ) -> tuple[list[TimelineEvent], bool]:
+        """The next events, and whether they are the last; going back, what is missing is fetched first."""
+        for attempt in range(MOST_FILLS + 1):
+            rows = await self._database.read(self._read, room.nid, place, backwards, wanted)
+            events = self._events.decode(rows, room.room_id, room.version)
+            if self.older is None or not backwards or not room.has_gaps or attempt == MOST_FILLS:
+                break
+            lowest = events[-1].depth if len(rows) == wanted and events else 0
+            if not await self.older.fill(room, upto_depth=place.depth, downto_depth=lowest):
+                break
+        return events, len(rows) < wanted
 
     async def _shown(
         self, room: Room, user_id: UserId, events: list[TimelineEvent], filter_: RoomEventFilter

@@ -1,0 +1,101 @@
+"""History from before what this server has, fetched when somebody reads as far back as that.
+
+https://spec.matrix.org/latest/server-server-api/#backfilling-and-retrieving-missing-events
+"""
+
+import logging
+from typing import Literal
+
+from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.ids import EventId, RoomId, ServerName
+from homeserver.remote.federation import FederationClient
+from homeserver.runtime.concurrency import KeyedLock, TimedOut, timeout
+from homeserver.runtime.memory import Memory
+from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.receiving import Gap, Receiving
+from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.timeline_event import TimelineEvent
+
+logger = logging.getLogger(__name__)
+
+MOST_SERVERS = 4
+MOST_GAPS = 5
+"""Filled by one request."""
+EVENTS_AT_ONCE = 100
+WAIT_S = 15.0
+"""What a reader waits at most; what arrives later is not looked at."""
+FAILURE_REMEMBERED_S = 60.0
+MOST_FAILURES = 2_000
+
+
+class RoomBackfill:
+    """The port `Older` of `RoomHistory`, on the federation client."""
+
+    def __init__(self, ground: RoomGround, receiving: Receiving, client: FederationClient) -> None:
+        self._server_name = ground.server_name
+        self._clock = ground.clock
+        self._receiving = receiving
+        self._client = client
+        self._filling = KeyedLock()
+        self._failures: Memory[tuple[RoomId, EventId], bool] = Memory(ground.clock, MOST_FAILURES)
+
+    async def fill(self, room: Room, *, upto_depth: int, downto_depth: int) -> bool:
+        """Fetch history that is missing between the depths; is there anything new?"""
+        if not room.joined_local:
+            return False
+        async with self._filling.hold(room.room_id):
+            gaps = await self._gaps(room, upto_depth=upto_depth, downto_depth=downto_depth)
+            if not gaps:
+                return False
+            wanted = [gap.event_id for gap in gaps[:MOST_GAPS]]
+            if await self._with_help(room, wanted, EVENTS_AT_ONCE):
+                return True
+            for event_id in wanted:
+                self._failures.keep((room.room_id, event_id), True, FAILURE_REMEMBERED_S)
+            return False
+
+    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
+        """The event nearest to the time as other servers know it, fetched; None when nobody can tell."""
+        if not room.joined_local:
+            return None
+        direction: Literal["f", "b"] = "f" if forwards else "b"
+        for server in self._servers(room):
+            try:
+                found = await timeout(
+                    self._clock, WAIT_S,
+                    self._client.timestamp_to_event(server, room.room_id, ts, direction=direction),
+                )  # fmt: skip
+                await self._fetch(server, room, [found.event_id], 1)
+            except (MatrixError, TimedOut) as error:
+                logger.debug("%s does not tell the event nearest to %d: %s", server, ts, error)
+                continue
+            return found.event_id
+        return None
+
+    async def _gaps(self, room: Room, *, upto_depth: int, downto_depth: int) -> list[Gap]:
+        gaps = await self._receiving.gaps(room.room_id, upto_depth=upto_depth)
+        return [
+            gap
+            for gap in gaps
+            if gap.depth >= downto_depth and self._failures.get((room.room_id, gap.event_id)) is None
+        ]
+
+    async def _with_help(self, room: Room, event_ids: list[EventId], limit: int) -> bool:
+        for server in self._servers(room):
+            try:
+                if await timeout(self._clock, WAIT_S, self._fetch(server, room, event_ids, limit)):
+                    return True
+            except (MatrixError, TimedOut) as error:
+                logger.info("%s does not help with the history of %s: %s", server, room.room_id, error)
+        return False
+
+    async def _fetch(
+        self, server: ServerName, room: Room, event_ids: list[EventId], limit: int
+    ) -> list[TimelineEvent]:
+        pdus = await self._client.backfill(server, room.room_id, event_ids, limit=limit)
+        return await self._receiving.backfilled(room.room_id, pdus, origin=server) if pdus else []
+
+    def _servers(self, room: Room) -> list[ServerName]:
+        """Whom to ask: those with most members there."""
+        others = [server for server in room.other_servers() if server != self._server_name]
+        return sorted(others, key=lambda server: (-room.servers[server], server))[:MOST_SERVERS]
