@@ -167,6 +167,8 @@ class Limit:
     def __init__(self, places: int) -> None:
         self._free = places
         self._waiting: dict[Deferred[None], None] = {}
+        self._left = 0  # places given back that are not passed on yet
+        self._is_passing_on = False
 
     def place(self) -> "_Place":
         """A place for the length of an `async with` block."""
@@ -183,6 +185,18 @@ class Limit:
 
     def leave(self) -> None:
         """Give the place to the next in line."""
+        self._left += 1
+        if self._is_passing_on:
+            return  # the next in line was done at once: whoever let them in goes on, else a long line overflows
+        self._is_passing_on = True
+        try:
+            while self._left:
+                self._left -= 1
+                self._pass_on()
+        finally:
+            self._is_passing_on = False
+
+    def _pass_on(self) -> None:
         while self._waiting:
             deferred = next(iter(self._waiting))
             del self._waiting[deferred]

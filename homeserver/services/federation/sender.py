@@ -245,7 +245,7 @@ class FederationSender:
         """Transactions, one after the other, until nothing is left or one does not arrive."""
         server = queue.server
         try:
-            while not self._is_stopped and self._destinations.is_sendable(server):
+            while not queue.is_empty and self._destinations.is_sendable(server) and not self._is_stopped:
                 is_retry = self._destinations.is_in_trouble(server)
                 async with (self._retry_places if is_retry else self._places).place():
                     load = await self._take(queue)

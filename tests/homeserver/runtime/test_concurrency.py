@@ -193,6 +193,22 @@ class TestLimit:
         assert limit.idle
 
 
+    def test_a_long_line_of_those_who_are_done_at_once(self) -> None:
+        limit = Limit(1)
+        result(limit.enter())
+        seen: list[int] = []
+
+        async def visit(number: int) -> None:
+            async with limit.place():
+                seen.append(number)
+
+        for number in range(5_000):
+            Running(visit(number))
+        limit.leave()
+        assert seen == list(range(5_000))
+        assert limit.idle
+
+
 class TestKeyedLock:
     def test_one_at_a_time_for_each_key(self, time: FakeClock) -> None:
         lock = KeyedLock()

@@ -163,7 +163,8 @@ def test_a_server_that_is_shut_out_cannot_send_events_or_edus(
 ) -> None:
     alice.set_state(room, "m.room.server_acl", {"allow": ["*"], "deny": ["FAR"]})
     if reload:
-        server.services.rooms.rooms.discard(server.services.rooms.rooms.find(RoomId(room)))  # type: ignore[arg-type]
+        loaded = result(server.services.rooms.rooms.load(RoomId(room)))
+        server.services.rooms.rooms.discard(loaded)
     typing = {"edu_type": "m.typing", "content": {"room_id": room, "user_id": "@zoe:far", "typing": True}}
     (answer,) = send(server, pdu(room), edus=[typing]).values()
     assert "shut out" in answer["error"]
