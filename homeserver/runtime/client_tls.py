@@ -48,17 +48,12 @@ class TlsProtocol(Protocol):
         self, context: ssl.SSLContext, name: str, inner: Protocol, on_failure: Callable[[Exception], object]
     ) -> None:
         self._inner = inner
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._incoming: Any = ssl.MemoryBIO()
+        self._outgoing: Any = ssl.MemoryBIO()
+        self._tls: Any = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._on_failure = on_failure
         self._is_open = False
         self._is_over = False
-
-    @property
-    def tls(self) -> ssl.SSLObject:
-        """For those who want to look at the certificate."""
-        return self._tls
 
     # From below
 
@@ -79,6 +74,7 @@ class TlsProtocol(Protocol):
         elif not self._is_over:
             self._fail(ssl.SSLError("The other side hung up during the TLS handshake"))
         self._is_over = True
+        self._tls = self._incoming = self._outgoing = None  # 100 KB that no reference cycle should hold back
 
     def _shake_hands(self) -> None:
         try:
@@ -114,7 +110,7 @@ class TlsProtocol(Protocol):
         self._on_failure(error)
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._outgoing is not None and self._outgoing.pending:
             self._transport.write(self._outgoing.read())
 
     @property

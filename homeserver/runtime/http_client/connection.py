@@ -111,6 +111,7 @@ class ClientConnection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self.is_open = False
+        self._parser = None  # which refers to this connection
         exchange = self._exchange
         if exchange is not None:
             exchange.lost()
