@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER_NAME = "peers.test"
@@ -131,8 +133,13 @@ class ServerProcess:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as listening:
-        listening.bind((host, 0))
-        port: int = listening.getsockname()[1]
-        return port
+    """A port nobody listens on at this moment.
+
+    Below those the kernel gives to connections, and one of many: other tests look for theirs meanwhile.
+    """
+    while True:
+        port = SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as listening, suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            return port
