@@ -1,5 +1,6 @@
 """`postroom serve` says where it is, stops when asked, and says why it cannot start."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.crash_world import V3, registration
+from tests.support.http_client import Answer, HttpClient, Lost
 from tests.support.server_process import ROOT, ServerProcess, free_port
 
 STOP_SECONDS = 5
@@ -47,6 +50,43 @@ def test_a_signal_stops_it_cleanly(own: ServerProcess, number: signal.Signals) -
     os.kill(own.pid, number)
     assert own.stop(within=STOP_SECONDS) == 0
     assert time.monotonic() - asked < STOP_SECONDS
+    assert not own.tracebacks()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_held_syncs_and_running_uploads_do_not_keep_it(own: ServerProcess, number: signal.Signals) -> None:
+    """Held syncs are answered; a slow uploader, a slow reader and an idle connection are cut off."""
+
+    async def scenario() -> None:
+        http = HttpClient("127.0.0.1", own.port)
+        http.token = (await http.ok("POST", f"{V3}/register", registration("alice")))["access_token"]
+        since = (await http.ok("GET", f"{V3}/sync", query={"timeout": 0}))["next_batch"]
+        query: dict[str, str | int] = {"since": since, "timeout": 30_000}
+        held = [asyncio.create_task(http.request("GET", f"{V3}/sync", query=query)) for _ in range(50)]
+        open_connections = []
+        for head in (
+            "POST /_matrix/media/v3/upload HTTP/1.1\r\nContent-Length: 1000000",
+            f"PUT {V3}/user/@alice:peers.test/account_data/x HTTP/1.1\r\nContent-Length: 1000",
+            "GET /_matrix/client/versions HTTP/1.1",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", own.port)
+            writer.write(
+                f"{head}\r\nHost: x\r\nAuthorization: Bearer {http.token}\r\n\r\n".encode() + b"x" * 500
+            )
+            open_connections.append((reader, writer))
+        await asyncio.sleep(0.5)
+        asked = time.monotonic()
+        os.kill(own.pid, number)
+        answers = await asyncio.gather(*held, return_exceptions=True)
+        assert await asyncio.to_thread(own.stop, within=STOP_SECONDS) == 0
+        assert time.monotonic() - asked < STOP_SECONDS
+        assert {answer.status for answer in answers if isinstance(answer, Answer)} <= {200}
+        assert all(isinstance(answer, Answer | Lost) for answer in answers)
+        for _, writer in open_connections:
+            writer.close()
+
+    own.start()
+    asyncio.run(scenario())
     assert not own.tracebacks()
 
 
@@ -150,12 +190,17 @@ def test_each_listener_answers_what_it_is_for(own: ServerProcess) -> None:
 def test_it_starts_soon_and_small(own: ServerProcess) -> None:
     own.start()
     seconds = []
-    for _ in range(3):  # the machine may be busy
+    for _ in range(3):
         own.stop()
-        asked = time.monotonic()
         own.start()
-        seconds.append(time.monotonic() - asked)
+        seconds.append(cpu_seconds(own.pid))  # the machine may be busy with something else
     status = Path(f"/proc/{own.pid}/status").read_text()
     resident_kib = int(status.partition("VmRSS:")[2].split()[0])
-    assert min(seconds) < 0.9  # 0.6 s on a quiet core
+    assert min(seconds) < 0.8  # 0.5 s on a quiet core
     assert resident_kib < 60 * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """What the process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
