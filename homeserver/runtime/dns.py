@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from twisted.internet.defer import TimeoutError as NoAnswer
+
 from homeserver.runtime.addresses import is_ip_address
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.coalescing import Coalescing
@@ -122,7 +124,7 @@ class SystemResolver:
             answers, _, _ = await self._dns_client().lookupService(name, SRV_TIMEOUTS_S)
         except (error.DNSNameError, error.AuthoritativeDomainError):
             return [], NO_RECORD_TTL_S
-        except (error.DomainError, error.ResolverError, TimeoutError) as failure:
+        except (error.DomainError, error.ResolverError, NoAnswer, OSError) as failure:
             raise NameFailure(f"No name server tells about {name}: {type(failure).__name__}") from None
         records = [
             (

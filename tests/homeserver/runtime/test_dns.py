@@ -1,12 +1,19 @@
 """Names are looked up once, and what was learnt is remembered for a while."""
 
 import socket
+from collections.abc import Iterator
+from threading import Thread
+from typing import Any
 
 import pytest
+from twisted.names import client
+from twisted.names import dns as wire
 
 from homeserver.runtime import dns
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.dns import NameFailure, ServiceRecord, SystemResolver
 from tests.support.clock import FakeClock
+from tests.support.remote_servers import LiveReactor
 from tests.support.running import result
 
 RECORD = ServiceRecord(10, 5, 8448, "matrix.example.org")
@@ -149,3 +156,111 @@ def test_what_it_does_not_know_is_a_failure(host: str, monkeypatch: pytest.Monke
     if host:
         with pytest.raises(NameFailure, match="cannot be resolved"):
             dns.addresses_of(host)
+
+
+# Over the wire
+
+
+class NameServer:
+    """A DNS server on loopback that knows a few SRV records."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.records: dict[bytes, list[wire.Record_SRV]] = {}
+        self.failure = wire.ENAME
+        self.asked = 0
+        self.is_silent = False
+        Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                data, client = self._socket.recvfrom(10_000)
+            except OSError:
+                return
+            self.asked += 1
+            question = wire.Message()
+            question.fromStr(data)
+            answer = wire.Message(id=question.id, answer=1, recDes=1, recAv=1)
+            answer.queries = question.queries
+            name = question.queries[0].name.name
+            records = self.records.get(name)
+            if records is None:
+                answer.rCode = self.failure
+            else:
+                answer.answers = [
+                    wire.RRHeader(name, wire.SRV, payload=record, ttl=record.ttl) for record in records
+                ]
+            if not self.is_silent:
+                self._socket.sendto(answer.toStr(), client)
+
+
+@pytest.fixture
+def name_server() -> Iterator[NameServer]:
+    server = NameServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def live(name_server: NameServer) -> Iterator[tuple[LiveReactor, SystemResolver]]:
+    reactor = LiveReactor()
+    resolver = SystemResolver(reactor.reactor, Clock(reactor.reactor), ThreadsHere())  # type: ignore[arg-type]
+    resolver._client = client.Resolver(servers=[("127.0.0.1", name_server.port)], reactor=reactor.reactor)
+    yield reactor, resolver
+    reactor.stop()
+
+
+def test_records_over_the_wire(live: tuple[LiveReactor, SystemResolver], name_server: NameServer) -> None:
+    reactor, resolver = live
+    name_server.records[b"_matrix-fed._tcp.a.example"] = [
+        wire.Record_SRV(10, 5, 8448, b"m.a.example", ttl=3600),
+        wire.Record_SRV(20, 0, 443, b"n.a.example", ttl=1800),
+    ]
+    for _ in range(2):
+        assert reactor.result(lambda: resolver.services("_matrix-fed._tcp.a.example")) == [
+            ServiceRecord(10, 5, 8448, "m.a.example"),
+            ServiceRecord(20, 0, 443, "n.a.example"),
+        ]
+    assert name_server.asked == 1
+
+
+def test_a_record_that_says_there_is_no_service(
+    live: tuple[LiveReactor, SystemResolver], name_server: NameServer
+) -> None:
+    reactor, resolver = live
+    name_server.records[b"_x._tcp.a.example"] = [wire.Record_SRV(0, 0, 0, b".", ttl=60)]
+    (record,) = reactor.result(lambda: resolver.services("_x._tcp.a.example"))
+    assert record.target == ""
+
+
+@pytest.mark.parametrize("records", [None, []])
+def test_no_records_over_the_wire(
+    live: tuple[LiveReactor, SystemResolver], name_server: NameServer, records: list[Any] | None
+) -> None:
+    reactor, resolver = live
+    if records is not None:
+        name_server.records[b"_x._tcp.a.example"] = records
+    assert reactor.result(lambda: resolver.services("_x._tcp.a.example")) == []
+
+
+def test_a_name_server_in_trouble(live: tuple[LiveReactor, SystemResolver], name_server: NameServer) -> None:
+    reactor, resolver = live
+    name_server.failure = wire.ESERVER
+    with pytest.raises(NameFailure):
+        reactor.result(lambda: resolver.services("_x._tcp.a.example"))
+
+
+def test_a_name_server_that_is_silent(
+    live: tuple[LiveReactor, SystemResolver], name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reactor, resolver = live
+    name_server.is_silent = True
+    monkeypatch.setattr(dns, "SRV_TIMEOUTS_S", (0.2, 0.2))
+    with pytest.raises(NameFailure):
+        reactor.result(lambda: resolver.services("_x._tcp.a.example"))
