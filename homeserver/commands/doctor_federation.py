@@ -140,7 +140,7 @@ class Examination:
     async def addresses(self) -> AsyncIterator[Finding]:
         """What the names resolve to, and whether we connect there."""
         guard = AddressGuard(allow_private=self._config.federation.allow_private_addresses)
-        usable = 0
+        usable, refused = 0, 0
         for host in dict.fromkeys(target.host for target in self._targets):
             try:
                 found = await self._outside.resolver.addresses(host)
@@ -151,13 +151,15 @@ class Examination:
                 try:
                     guard.check(address)
                 except PrivateAddress as error:
+                    refused += 1
                     advice = "See `allow_private_addresses` in the section `federation`."
                     yield Finding("address", "warn", f"{host}: {error}, and those are refused", advice)
                 else:
                     usable += 1
                     yield Finding("address", "ok", f"{host} is at {address}")
-        if not usable:
+        if refused and not usable:
             yield Finding("address", "fail", f"{self._server_name} has no address to connect to")
+        if not usable:
             raise Hopeless
 
     async def version(self) -> AsyncIterator[Finding]:
