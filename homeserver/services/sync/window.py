@@ -5,7 +5,7 @@ once and kept for a moment with the room.
 https://spec.matrix.org/latest/client-server-api/#syncing
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol import event_types
@@ -14,7 +14,7 @@ from homeserver.protocol.filters import RoomEventFilter
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.stream_position import TopologicalPosition
 from homeserver.services.rooms.events import Events
-from homeserver.services.rooms.room import RECENT, Room
+from homeserver.services.rooms.room import RECENT, Room, Standing
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.services.sync.query import SyncQuery
@@ -69,7 +69,9 @@ class Windows:
         if query.ignored:
             timeline = [e for e in timeline if e.state_key is not None or e.sender not in query.ignored]
         if timeline and not self._visibility.all_visible(room, query.user_id, timeline[0].nid - 1):
-            timeline = await self._visibility.visible(room, query.user_id, timeline)
+            visible = await self._visibility.visible(room, query.user_id, timeline)
+            timeline, is_cut = _from_last_hidden_state(timeline, visible)
+            limited = limited or is_cut
         if timeline:
             first = timeline[0]
             return Window(timeline, limited, str(TopologicalPosition(first.depth, first.nid - 1)), first.nid)
@@ -87,6 +89,8 @@ class Windows:
             nids = await self._state_before(room, {k: s.nid for k, s in current.items()}, window.start)
             if since:
                 nids = {key: nid for key, nid in nids.items() if nid > since}
+        if not query.filter.room.timeline.is_pass_all and not query.use_state_after:
+            nids |= _left_out(current, window, since, upto=span.upto)
         if query.filter.room.state.lazy_load_members:
             nids = self._lazily(room, query, nids, window.timeline)
         return await self.chosen(room, query.filter.room.state, nids.values())
@@ -165,6 +169,32 @@ class Windows:
             event for event in room.recent if span.since < event.nid <= span.upto and _takes(filter_, event)
         ]
         return events[-limit - 1 :] if len(events) > limit else None
+
+
+def _from_last_hidden_state(
+    timeline: Sequence[TimelineEvent], visible: list[TimelineEvent]
+) -> tuple[list[TimelineEvent], bool]:
+    """What the user may see after the last state event that they may not; is something left out that they may?
+
+    State comes before the timeline: a hidden change in its middle would be told nowhere.
+    """
+    shown = {event.nid for event in visible}
+    hidden = max((e.nid for e in timeline if e.state_key is not None and e.nid not in shown), default=0)
+    rest = [event for event in visible if event.nid > hidden]
+    return rest, len(rest) < len(visible)
+
+
+def _left_out(
+    current: Mapping[StateKey, Standing], window: Window, since: int, *, upto: int
+) -> dict[StateKey, int]:
+    """State that stands at the end of the timeline by an event that the filter kept out of it."""
+    shown = {event.nid for event in window.timeline}
+    start = window.start if window.limited or not since else since + 1
+    return {
+        key: standing.nid
+        for key, standing in current.items()
+        if start <= standing.nid <= upto and standing.nid not in shown
+    }
 
 
 def _takes(filter_: RoomEventFilter, event: TimelineEvent) -> bool:

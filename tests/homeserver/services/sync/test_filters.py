@@ -83,6 +83,21 @@ def test_state_is_filtered(alice: Person, bob: Person) -> None:
     assert set(synced.state(room)) == {("m.room.member", alice.user_id), ("m.room.name", "")}
 
 
+@pytest.mark.parametrize("since", ["here", "nowhere"])
+@pytest.mark.parametrize("limit", [1, 100])
+def test_state_left_out_of_the_timeline_comes_as_state(alice: Person, since: str, limit: int) -> None:
+    room = alice.create_room(name="old")
+    token = alice.sync().next_batch if since == "here" else None
+    alice.send(room, "a")
+    alice.set_state(room, "m.room.name", {"name": "new"})
+    alice.send(room, "b")
+    wanted = {"room": {"timeline": {"types": ["m.room.message"], "limit": limit}}}
+    synced = alice.sync(since=token, filter=wanted)
+    assert synced.texts(room) == ["a", "b"][-limit:]
+    assert synced.state(room)["m.room.name", ""]["content"] == {"name": "new"}
+    assert (("m.room.create", "") in synced.state(room)) is (token is None)
+
+
 @pytest.mark.parametrize("part", [{"rooms": ["{room}"]}, {"not_rooms": ["{other}"]}])
 def test_rooms_are_filtered(alice: Person, bob: Person, part: dict[str, list[str]]) -> None:
     room, other = alice.create_room(members=[bob]), alice.create_room(members=[bob])

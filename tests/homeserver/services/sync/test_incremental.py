@@ -268,6 +268,19 @@ def test_leaving_and_coming_back_between_syncs(alice: Person, bob: Person) -> No
     assert synced.known_state(room)["m.room.member", bob.user_id]["content"]["membership"] == "join"
 
 
+def test_state_changed_unseen_comes_with_the_return(alice: Person, bob: Person) -> None:
+    hidden = {"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}
+    room = alice.create_room(preset="public_chat", initial_state=[hidden], members=[bob])
+    bob.sync()
+    bob.leave(room)
+    alice.set_state(room, "m.room.name", {"name": "unseen"})
+    bob.join(room)
+    synced = bob.sync()
+    assert {key: event["event_id"] for key, event in synced.known_state(room).items()} == {
+        key: event["event_id"] for key, event in bob.state(room).items()
+    }
+
+
 def test_others_see_people_come_and_go(alice: Person, bob: Person) -> None:
     room = alice.create_room(preset="public_chat")
     alice.sync()
