@@ -2,7 +2,7 @@
 
     an event is committed -> rows say that it goes out (`services/rooms/outbox.py`)
         -> `note`: its number joins the queue of each destination that is well
-        -> one task for each destination with something in its queue sends transaction after transaction
+        -> queues stand in line; the next in line sends one transaction and lines up again
 
 A destination that does not answer loses its queue: `Destinations` says when to try again, and the database
 what waits. The same happens when the server stops or is killed. Events are taken only up to the streams'
@@ -20,12 +20,11 @@ from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteError, RemoteRefused
 from homeserver.runtime.clock import Clock, DelayedCall
-from homeserver.runtime.concurrency import Limit
 from homeserver.runtime.database import Transaction
 from homeserver.runtime.tasks import Tasks
 from homeserver.services.federation.destinations import Destinations
 from homeserver.services.federation.outgoing import Delivery, OutgoingEvents
-from homeserver.services.federation.queue import DestinationQueue, Load, Receipts
+from homeserver.services.federation.queue import DestinationQueue, Line, Load, Receipts
 from homeserver.services.federation.transaction_body import (
     MOST_EDUS,
     MOST_PDUS,
@@ -88,8 +87,8 @@ class FederationSender:
         self._streams = streams
         self._clock = clock
         self._tasks = tasks
-        self._places = Limit(settings.transactions_at_once)
-        self._retry_places = Limit(settings.retries_at_once)
+        self._line = Line(settings.transactions_at_once, self._serve)
+        self._retries = Line(settings.retries_at_once, self._serve)
         self._queues: dict[ServerName, DestinationQueue] = {}
         self._fresh: list[tuple[int, frozenset[ServerName], ServerName | None]] = []
         self._to_load: dict[ServerName, DestinationQueue] = {}
@@ -116,6 +115,8 @@ class FederationSender:
             if timer is not None and timer.active():
                 timer.cancel()
         self._save_timer = self._prune_timer = None
+        self._line.stop()
+        self._retries.stop()
         await self._save()
 
     # What there is to send
@@ -228,7 +229,7 @@ class FederationSender:
             raise
         for server, queue in queues.items():
             queue.recall(self._newest(rows[server]))
-            self._tasks.start(f"send to {server}", self._send_all(queue))
+            self._line_up(queue)
 
     def _newest(self, row: DestinationRow) -> DestinationRow:
         """With the progress that is not written down yet."""
@@ -241,17 +242,22 @@ class FederationSender:
             last_txn=progress.last_txn,
         )
 
-    async def _send_all(self, queue: DestinationQueue) -> None:
-        """Transactions, one after the other, until nothing is left or one does not arrive."""
-        server = queue.server
+    def _line_up(self, queue: DestinationQueue) -> None:
+        is_retry = self._destinations.is_in_trouble(queue.server)
+        (self._retries if is_retry else self._line).put(queue)
+
+    def _serve(self, line: Line, queue: DestinationQueue) -> None:
+        self._tasks.start(f"send to {queue.server}", self._send_next(line, queue))
+
+    async def _send_next(self, line: Line, queue: DestinationQueue) -> None:
+        """One transaction. Then the queue lines up again, or goes: it is empty, or not to be sent to now."""
+        server, goes_on = queue.server, False
         try:
-            while not queue.is_empty and self._destinations.is_sendable(server) and not self._is_stopped:
-                is_retry = self._destinations.is_in_trouble(server)
-                async with (self._retry_places if is_retry else self._places).place():
-                    load = await self._take(queue)
-                    if load is None:
-                        break
+            if self._destinations.is_sendable(server):
+                load = await self._take(queue)
+                if load is not None:
                     await self._send(queue, load)
+                    goes_on = not queue.is_empty and not self._is_stopped
         except RemoteRefused as refusal:
             if refusal.remote_status >= 500:
                 self._destinations.note_undelivered(server, str(refusal))
@@ -263,7 +269,11 @@ class FederationSender:
             self._destinations.note_refused(server, f"failed here: {error!r}")
             raise
         finally:
-            del self._queues[server]
+            if goes_on:
+                self._line_up(queue)
+            else:
+                del self._queues[server]
+            line.done()
 
     async def _take(self, queue: DestinationQueue) -> Load | None:
         """What goes into the next transaction; None, at once, when there is nothing."""
@@ -369,7 +379,7 @@ class FederationSender:
 
 def _load(queue: DestinationQueue, logged: list[LoggedEdu]) -> Load:
     """Take as much out of the queue as one transaction may hold."""
-    events = [queue.events.popleft() for _ in range(min(MOST_PDUS, len(queue.events)))]
+    events, queue.events = queue.events[:MOST_PDUS], queue.events[MOST_PDUS:]
     room = MOST_EDUS - len(logged)
     receipts, queue.receipts = queue.receipts[:room], queue.receipts[room:]
     room -= len(receipts)
