@@ -49,6 +49,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.writer import Built
 from homeserver.services.streams import Streams
 from homeserver.services.sync.left_rooms import LeftRooms
+from homeserver.services.sync.outside_rooms import OutsideRooms
 from homeserver.services.sync.room_sections import RoomSections
 from homeserver.services.sync.sync import Sync, SyncSources
 from homeserver.services.sync.waiting import Waiting
@@ -131,8 +132,9 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     )  # fmt: skip
     waiting = Waiting(streams, clock, rooms.rooms)
     sources = SyncSources(
-        streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence, unread
-    )
+        streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence,
+        unread, OutsideRooms(database, stores.rooms, clock),
+    )  # fmt: skip
     windows = Windows(rooms.events, rooms.visibility)
     left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
     sections = RoomSections(rooms.events, windows, left_rooms, clock)
@@ -193,6 +195,7 @@ def connect(services: Services) -> None:
 
     rooms.writer.follow(follow)
     rooms.writer.follow(services.traffic.note_events)
+    services.traffic.inbox.outsiders = services.answering.outsiders
     accounts = services.accounts
     accounts.sessions.also_clean(services.pushers.remove_of_devices)
     for leave in (

@@ -118,6 +118,11 @@ class EventGraphStore:
             found += sorted(level, key=lambda pdu: (-pdu.depth, -pdu.nid))
         return sorted(found[:limit], key=lambda pdu: (pdu.depth, pdu.nid))
 
+    def version_of(self, txn: Transaction, room_id: RoomId) -> str | None:
+        """The room's version, also of rooms known from outside only."""
+        version = txn.value("SELECT version FROM rooms WHERE room_id = %s", (room_id,))
+        return None if version is None else str(version)
+
     def visibility_settings(self, txn: Transaction, room_nid: int) -> list[tuple[int, str]]:
         """(nid, setting) of every m.room.history_visibility event of the room."""
         rows = txn.rows(

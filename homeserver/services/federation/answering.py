@@ -10,6 +10,7 @@ from homeserver.services.federation.asking import AskingServers
 from homeserver.services.federation.invites import Invites
 from homeserver.services.federation.invites import Ports as InvitePorts
 from homeserver.services.federation.joining import Joining
+from homeserver.services.federation.outsiders import Outsiders
 from homeserver.services.federation.queries import Ports as QueryPorts
 from homeserver.services.federation.queries import Queries
 from homeserver.services.federation.serving import Serving
@@ -29,6 +30,7 @@ class Answering:
     invites: Invites
     serving: Serving
     queries: Queries
+    outsiders: Outsiders
 
 
 def answering(ground: RoomGround, rooms: RoomServices, accounts: AccountStore) -> Answering:
@@ -46,4 +48,5 @@ def answering(ground: RoomGround, rooms: RoomServices, accounts: AccountStore) -
         invites=Invites(ground, rooms.rooms, asking, invite_ports),
         serving=Serving(ground.database, ground.stores.events, graph, asking),
         queries=Queries(ground.server_name, asking, ports),
+        outsiders=Outsiders(ground, graph, rooms.user_rooms, ground.key_ring, rooms.receiving),
     )

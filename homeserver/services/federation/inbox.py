@@ -24,7 +24,7 @@ from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.runtime.tasks import Tasks
 from homeserver.services.federation.incoming_edus import IncomingEdus
-from homeserver.services.federation.room_gates import RoomGates
+from homeserver.services.federation.room_gates import NotHere, RoomGates
 from homeserver.services.federation.room_intake import RoomIntake
 from homeserver.services.federation.transaction_body import MOST_EDUS, MOST_PDUS
 from homeserver.storage.staged_events import NewlyStaged, Staged, StagedEventStore
@@ -60,6 +60,13 @@ class Lost(Protocol):
         """A new transaction named the one before; `last_known`: what we had last, if we never had that."""
 
 
+class Outsiders(Protocol):
+    """`homeserver.services.federation.outsiders.Outsiders`."""
+
+    async def hear(self, origin: ServerName, pdu: Mapping[str, Json]) -> bool:
+        """Does the event, of a room this server is not in, end an invite or knock of a user of ours?"""
+
+
 class Inbox:
     """Takes transactions in."""
 
@@ -85,6 +92,7 @@ class Inbox:
         self._inside: dict[ServerName, int] = {}
         self._timer: DelayedCall | None = None
         self.lost: Lost | None = None
+        self.outsiders: Outsiders | None = None
 
     async def start(self) -> None:
         """Go on with what waits."""
@@ -142,8 +150,17 @@ class Inbox:
                 results[judged.event_id] = {}
             else:
                 event_id, error = judged
-                results[event_id] = {"error": error}
+                results[event_id] = {} if await self._is_heard(origin, pdu, gates) else {"error": error}
         return results, events
+
+    async def _is_heard(
+        self, origin: ServerName, pdu: Json, gates: Mapping[RoomId, RoomVersion | MatrixError]
+    ) -> bool:
+        """Does it mean something to a user of ours, although this server is not in the room?"""
+        room_id = _room_of(pdu)
+        if self.outsiders is None or room_id is None or not isinstance(pdu, dict):
+            return False
+        return isinstance(gates[room_id], NotHere) and await self.outsiders.hear(origin, pdu)
 
     def _keep(
         self, txn: Transaction, incoming: Incoming, answer: bytes, events: Sequence[NewlyStaged]

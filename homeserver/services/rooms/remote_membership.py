@@ -138,7 +138,8 @@ class RemoteMembership:
         except RemoteRefused as refusal:
             raise _as_told(refusal) from refusal
         pdu = with_signature_of(server, event, signed)
-        await self._receiving.accept_signed(room.room_id, pdu, origin=server)
+        # From ourselves: if the invited server is in the room, it gets the event like all others there.
+        await self._receiving.accept_signed(room.room_id, pdu, origin=self._server_name)
 
     async def _send_join(self, server: ServerName, done: Completed) -> None:
         """Hand the join in, and take the room as the server describes it."""

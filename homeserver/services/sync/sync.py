@@ -20,9 +20,10 @@ from homeserver.services.push.unread import Unread
 from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.receipts import Receipts
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import Place, UserRooms
 from homeserver.services.streams import Streams
+from homeserver.services.sync.outside_rooms import OutsideRooms
 from homeserver.services.sync.query import SyncQuery
 from homeserver.services.sync.room_sections import Extras, RoomPart, RoomSections, section
 from homeserver.services.sync.waiting import Waiting
@@ -47,6 +48,7 @@ class SyncSources:
     typing_notifications: TypingNotifications
     presence: Presence
     unread: Unread
+    outside: OutsideRooms
 
 
 class Sync:
@@ -243,12 +245,25 @@ class Sync:
         """Rooms the user is asked into, or asks to be let into."""
         parts: list[RoomPart] = []
         for room_id, place in _newly(query, places, upto, (membership,)):
-            room = await self._sources.rooms.load(room_id)
-            if membership == "invite" and await self._is_from_ignored(query, room, place):
-                continue
+            room = await self._hosted(room_id)
             name = b"invite_state" if membership == "invite" else b"knock_state"
-            parts.append((room_id, await self._sections.stripped(room, query.user_id, name)))
+            if room is not None:
+                if membership == "knock" or not await self._is_from_ignored(query, room, place):
+                    parts.append((room_id, await self._sections.stripped(room, query.user_id, name)))
+                continue
+            outside = self._sources.outside
+            view = await outside.find(room_id, query.user_id)
+            if view is not None and (membership == "knock" or view.sender not in query.ignored):
+                parts.append((room_id, outside.stripped(view, name)))
         return section(membership.encode(), parts) if parts else b""
+
+    async def _hosted(self, room_id: RoomId) -> Room | None:
+        """The room, if its state is known here: this server is in it, or was the last to be."""
+        try:
+            room = self._sources.rooms.find(room_id) or await self._sources.rooms.load(room_id)
+        except RoomNotFound:
+            return None
+        return room if room.joined_local or not room.is_shared else None
 
     async def _is_from_ignored(self, query: SyncQuery, room: Room, place: Place) -> bool:
         if not query.ignored:
@@ -263,6 +278,10 @@ class Sync:
         parts: list[RoomPart] = []
         for room_id, place in _newly(query, places, upto, LEFT):
             if place.forgotten:
+                continue
+            view = await self._sources.outside.find(room_id, query.user_id)
+            if view is not None:
+                parts.append((room_id, self._sources.outside.left(view, upto)))
                 continue
             room = await self._sources.rooms.load(room_id)
             try:
