@@ -324,16 +324,15 @@ def test_malformed_edus_never_harm_the_others(
         None, 3, {}, {"edu_type": 3}, {"edu_type": "m.typing"}, {"edu_type": "m.typing", "content": []},
         {"edu_type": "m.typing", "content": {"room_id": 1, "user_id": "@zoe:far", "typing": True}},
         {"edu_type": "m.receipt", "content": {room: {"m.read": {"@zoe:far": 5}}}},
-        {"edu_type": "m.receipt", "content": {room: []}}, {"edu_type": "m.presence", "content": {"push": [3]}},
+        {"edu_type": "m.receipt", "content": {room: []}},
+        {"edu_type": "m.presence", "content": {"push": [3]}},
         {"edu_type": "org.unknown", "content": {}},
     ]  # fmt: skip
     send(server, edus=[*bad, typing(room, "@zoe:far")])
     assert alice.sync().typing(room) == {"@zoe:far"}
 
 
-def test_a_lasting_edu_is_dealt_with_before_the_answer(
-    server: WholeServer, room: str, rooms: Rooms
-) -> None:
+def test_a_lasting_edu_is_dealt_with_before_the_answer(server: WholeServer, room: str, rooms: Rooms) -> None:
     got: list[tuple[str, Any]] = []
 
     async def receive(origin: ServerName, content: Any) -> None:

@@ -1,0 +1,122 @@
+"""Two servers in one room, in memory: what one does reaches the other, and what got lost is fetched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
+from tests.support.destinations import FEDERATING
+from tests.support.people import Person
+from tests.support.running import result
+from tests.support.whole_server import WholeServer
+
+
+@pytest.fixture
+def other(
+    databases: Databases, time: FakeClock, tmp_path: Path, server: WholeServer
+) -> Iterator[WholeServer]:
+    settings = FEDERATING.replace("server_name: test", "server_name: other")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    made = WholeServer(
+        databases.fresh("sqlite"), time, settings=settings, folder=folder, network=server.network
+    )
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def olga(other: WholeServer) -> Person:
+    return other.register("olga")
+
+
+@pytest.fixture
+def shared(server: WholeServer, alice: Person, olga: Person) -> str:
+    """Alice's room, which Olga of the other server has joined."""
+    room = alice.create_room(preset="public_chat", room_alias_name="shared")
+    joining = olga.start_request("POST", "/join/%23shared%3Atest", {})
+    server.time.advance(5)
+    assert joining.answer.status == 200, joining.answer.json
+    server.time.advance(5)
+    return room
+
+
+def texts(person: Person, room: str) -> list[str]:
+    return person.messages(room, limit=100).texts[::-1]
+
+
+def test_messages_go_both_ways(server: WholeServer, alice: Person, olga: Person, shared: str) -> None:
+    alice.send(shared, "from here")
+    server.time.advance(3)
+    olga.send(shared, "from there")
+    server.time.advance(3)
+    assert texts(alice, shared)[-2:] == texts(olga, shared)[-2:] == ["from here", "from there"]
+
+
+def test_typing_and_receipts_go_over(server: WholeServer, alice: Person, olga: Person, shared: str) -> None:
+    event_id = alice.send(shared, "hello")
+    server.time.advance(3)
+    olga.start_typing(shared)
+    olga.read(shared, event_id)
+    server.time.advance(3)
+    synced = alice.sync()
+    assert synced.typing(shared) == {"@olga:other"}
+    assert "@olga:other" in orjson.dumps(synced.json["rooms"]["join"][shared]["ephemeral"]).decode()
+
+
+def test_a_server_that_was_away_catches_up_on_everything(
+    server: WholeServer, other: WholeServer, alice: Person, olga: Person, shared: str
+) -> None:
+    server.network.down.add("other")
+    sent = [f"message {number}" for number in range(150)]
+    alice.send_many(shared, sent)
+    server.time.advance(3600)
+    server.network.heal()
+    server.time.advance(2 * 3600)
+    assert texts(olga, shared)[-100:] == sent[-100:]
+    olga.send(shared, "and back")
+    server.time.advance(3)
+    assert texts(alice, shared)[-1] == "and back"
+
+
+def test_a_transaction_that_got_lost_is_noticed_and_fetched(
+    server: WholeServer, other: WholeServer, alice: Person, olga: Person, shared: str
+) -> None:
+    alice.send(shared, "one")
+    server.time.advance(3)
+    olga.send(shared, "now they know each other for Postrooms")
+    server.time.advance(3)
+    got: list[Any] = []
+
+    async def receive(origin: str, content: Any) -> None:
+        got.append(content["n"])
+
+    other.services.traffic.incoming.register("org.example.lasting", receive)
+    for number in (1, 2, 3):
+        append(server, number)
+        server.time.advance(3)
+        if number == 2:
+            forget_last(other)
+            got.remove(2)
+    assert sorted(got) == [1, 2, 3]
+
+
+def append(server: WholeServer, number: int) -> None:
+    sender = server.services.traffic.sender
+    result(
+        server.database.write(
+            sender.append_edu, ["other"], "org.example.lasting", key=str(number), content={"n": number}
+        )
+    )
+
+
+def forget_last(other: WholeServer) -> None:
+    """As a database does that was restored from a backup."""
+    sql = """
+        DELETE FROM received_transactions
+        WHERE received_ms = (SELECT MAX(received_ms) FROM received_transactions)"""
+    result(other.database.write(lambda txn: txn.execute(sql)))
