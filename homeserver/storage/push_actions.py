@@ -14,6 +14,8 @@ from homeserver.storage.identifiers import Identifiers
 MOST_LOOKED_AT = 2_000
 """Of each room so many events are looked at for one page of notifications."""
 
+MANY = 500
+
 
 class NotifyOrHighlight(Protocol):
     """What an event does to one user."""
@@ -50,6 +52,15 @@ class DefaultAction(NamedTuple):
     notify: int
 
 
+class Stay(NamedTuple):
+    """A user in a room. `tip`: no event is newer; `since`: the event that began the membership, 0: none."""
+
+    room_id: RoomId
+    room_nid: int
+    tip: int
+    since: int
+
+
 class Notification(NamedTuple):
     """An event that notified a user."""
 
@@ -83,17 +94,20 @@ class PushActionStore:
             ],
         )
 
-    def newest_event(self, txn: Transaction, room_nid: int) -> int:
-        """The nid of the room's newest event; 0: none."""
-        nid: int | None = txn.value("SELECT MAX(nid) FROM events WHERE room_nid = %s", (room_nid,))
-        return nid or 0
-
-    def joined_since(self, txn: Transaction, user_nid: int, room_nid: int) -> int:
-        """The nid of the event that began the user's membership; 0: none."""
-        nid: int | None = txn.value(
-            "SELECT since_nid FROM memberships WHERE room_nid = %s AND user_nid = %s", (room_nid, user_nid)
-        )
-        return nid or 0
+    def stays(self, txn: Transaction, user_nid: int, room_ids: Sequence[RoomId]) -> list[Stay]:
+        """How the user stands in the rooms that exist."""
+        found: list[Stay] = []
+        for start in range(0, len(room_ids), MANY):
+            some = room_ids[start : start + MANY]
+            found += txn.all(
+                Stay,
+                f"""
+                SELECT r.room_id, r.nid, r.tip, COALESCE(m.since_nid, 0)
+                FROM rooms AS r LEFT JOIN memberships AS m ON m.room_nid = r.nid AND m.user_nid = %s
+                WHERE r.room_id IN ({marks(some)})""",
+                (user_nid, *some),
+            )
+        return found
 
     def defaults_after(
         self, txn: Transaction, room_nid: int, event_nid: int, *, limit: int

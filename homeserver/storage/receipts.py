@@ -9,6 +9,8 @@ from homeserver.storage.identifiers import Identifiers
 
 PRIVATE = "m.read.private"
 
+MANY = 500
+
 
 class Receipt(NamedTuple):
     """`thread` is None (unthreaded), "main" or the thread root's event id; `event_nid` orders receipts."""
@@ -106,12 +108,19 @@ class ReceiptStore:
         nid: int | None = txn.value("SELECT nid FROM events WHERE event_id = %s", (event_id,))
         return nid
 
-    def read_up_to(self, txn: Transaction, user_nid: int, room_nid: int) -> dict[str | None, int]:
-        """For each thread (None: the whole room) the event nid up to which the user has read."""
-        rows = txn.rows(
-            """
-            SELECT thread, MAX(event_nid) FROM receipts
-            WHERE user_nid = %s AND room_nid = %s GROUP BY thread""",
-            (user_nid, room_nid),
-        )
-        return {thread or None: nid for thread, nid in rows}
+    def read_up_to(
+        self, txn: Transaction, user_nid: int, room_nids: Sequence[int]
+    ) -> dict[int, dict[str | None, int]]:
+        """By room and thread (None: the whole room) the event nid up to which the user has read."""
+        found: dict[int, dict[str | None, int]] = {}
+        for start in range(0, len(room_nids), MANY):
+            some = room_nids[start : start + MANY]
+            rows = txn.rows(
+                f"""
+                SELECT room_nid, thread, MAX(event_nid) FROM receipts
+                WHERE user_nid = %s AND room_nid IN ({marks(some)}) GROUP BY room_nid, thread""",
+                (user_nid, *some),
+            )
+            for room_nid, thread, nid in rows:
+                found.setdefault(room_nid, {})[thread or None] = nid
+        return found

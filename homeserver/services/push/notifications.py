@@ -106,7 +106,7 @@ class Notifications:
         ]
 
     def _read_position(self, txn: Transaction, user_nid: int, room_nid: int) -> ReadPosition:
-        read = self._receipts.read_up_to(txn, user_nid, room_nid)
+        read = self._receipts.read_up_to(txn, user_nid, [room_nid]).get(room_nid, {})
         whole = read.pop(None, 0)
         return ReadPosition(whole, {thread: nid for thread, nid in read.items() if thread is not None})
 

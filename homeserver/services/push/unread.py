@@ -14,7 +14,7 @@ from homeserver.services.push.unread_counts import Action, ReadPosition, Standin
 from homeserver.services.recent_changes import RecentChanges
 from homeserver.services.streams import Streams
 from homeserver.storage.identifiers import Identifiers
-from homeserver.storage.push_actions import DefaultAction, PersonalAction, PushActionStore
+from homeserver.storage.push_actions import DefaultAction, PersonalAction, PushActionStore, Stay
 from homeserver.storage.receipts import ReceiptStore
 
 MOST_COUNTED = 2_000
@@ -153,20 +153,23 @@ class Unread:
 
     def _read(self, txn: Transaction, user_id: UserId, room_ids: Sequence[RoomId]) -> dict[RoomId, Standing]:
         user_nid = self._identifiers.user_nid(txn, user_id)
-        return {room_id: self._read_one(txn, (user_id, user_nid), room_id) for room_id in room_ids}
+        found = {room_id: Standing(0, ReadPosition(0, {})) for room_id in room_ids}
+        stays = self._actions.stays(txn, user_nid, room_ids)
+        read_up_to = self._receipts.read_up_to(txn, user_nid, [stay.room_nid for stay in stays])
+        for stay in stays:
+            read = read_up_to.get(stay.room_nid, {})
+            found[stay.room_id] = self._read_one(txn, (user_id, user_nid), stay, read)
+        return found
 
-    def _read_one(self, txn: Transaction, user: tuple[UserId, int], room_id: RoomId) -> Standing:
+    def _read_one(
+        self, txn: Transaction, user: tuple[UserId, int], stay: Stay, read_up_to: dict[str | None, int]
+    ) -> Standing:
         user_id, user_nid = user
-        room_nid = self._identifiers.room_nid(txn, room_id)
-        if room_nid is None:
-            return Standing(0, ReadPosition(0, {}))
-        read_up_to = self._receipts.read_up_to(txn, user_nid, room_nid)
-        joined_since = self._actions.joined_since(txn, user_nid, room_nid)
-        whole = max(joined_since, read_up_to.pop(None, 0))
+        whole = max(stay.since, read_up_to.pop(None, 0))
         threads = {thread: nid for thread, nid in read_up_to.items() if thread is not None}
-        standing = Standing(self._actions.newest_event(txn, room_nid), ReadPosition(whole, threads))
-        defaults = self._actions.defaults_after(txn, room_nid, whole, limit=MOST_COUNTED)
-        personal = self._actions.personal_after(txn, user_nid, room_nid, whole, limit=MOST_COUNTED)
+        standing = Standing(stay.tip, ReadPosition(whole, threads))
+        defaults = self._actions.defaults_after(txn, stay.room_nid, whole, limit=MOST_COUNTED)
+        personal = self._actions.personal_after(txn, user_nid, stay.room_nid, whole, limit=MOST_COUNTED)
         standing.add(user_id, _merged(user, defaults, personal))
         return standing
 

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from homeserver.protocol.ids import EventId, UserId
+from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Database
 from homeserver.storage.identifiers import Identifiers
-from homeserver.storage.push_actions import Notification, PersonalAction, PushActionStore
+from homeserver.storage.push_actions import Notification, PersonalAction, PushActionStore, Stay
+from homeserver.storage.rooms import RoomStore
 from tests.support.running import result
 
 ALICE, BOB = UserId("@alice:here"), UserId("@bob:here")
@@ -82,8 +83,10 @@ def test_what_notified_somebody_by_name(database: Database) -> None:
     assert world.notified(only_highlights=True) == [highlight]
 
 
-def test_an_empty_room_begins_at_nothing(database: Database) -> None:
+def test_somebody_who_never_came_stays_since_nothing_in_the_rooms_there_are(database: Database) -> None:
     world = World(database)
-    assert result(database.read(world.store.newest_event, ROOM)) == 0
-    assert result(database.read(world.store.joined_since, world.nid(BOB), ROOM)) == 0
+    lobby, nowhere = RoomId("!lobby:test"), RoomId("!nowhere:test")
+    nid = result(database.write(RoomStore(Identifiers()).create, lobby, "12"))
+    stays = result(database.read(world.store.stays, world.nid(BOB), [lobby, nowhere]))
+    assert stays == [Stay(lobby, nid, 0, 0)]
     assert result(database.read(world.store.room_ids, [])) == {}
