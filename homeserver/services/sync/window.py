@@ -174,7 +174,7 @@ class Windows:
 def _from_last_hidden_state(
     timeline: Sequence[TimelineEvent], visible: list[TimelineEvent]
 ) -> tuple[list[TimelineEvent], bool]:
-    """What the user may see after the last state event that they may not; is something left out that they may?
+    """(What the user may see after the last state event that they may not; is something seen left out?)
 
     State comes before the timeline: a hidden change in its middle would be told nowhere.
     """

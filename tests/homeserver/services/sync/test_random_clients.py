@@ -41,7 +41,7 @@ class Client:
         answer = self.person.sync(
             filter={"room": {"timeline": {"limit": limit}}}, use_state_after=self.state_after
         )
-        for room in answer.left:
+        for room in (*answer.left, *answer.invites):  # put out and asked back in is asked in
             self.rooms.pop(room, None)
         self.invites -= set(answer.joined) | set(answer.left)
         self.invites |= set(answer.invites)
@@ -152,6 +152,7 @@ class Story:
                 self.random.choice(self.clients).sync()
             if self.random.random() < 0.02:
                 self.server.restart()
+                self.server.time.advance(1)
             if self.random.random() < 0.2:
                 self.server.time.advance(self.random.choice((0.001, 1, 60)))
 
