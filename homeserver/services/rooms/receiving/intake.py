@@ -106,6 +106,7 @@ class Intake:
         ordered = in_order(events)
         room = await self._room(room_id)
         await self._stored.ready()
+        ids = [event.event_id for event in ordered]
         known, auth = await self._look_up(room, ordered)
         batch = Batch()
         for event in ordered:
@@ -120,6 +121,7 @@ class Intake:
                     continue
             await self._flush(batch)
             outcomes[event.event_id] = await self._long_way(room_id, event, source)
+            known = await self._stored.known(ids)  # some may have come with what was missing
         await self._flush(batch)
         return outcomes
 
