@@ -86,7 +86,7 @@ def room_services(ground: RoomGround) -> RoomServices:
     transactions = Transactions(database, stores.events, ground.clock)
     remote_directory = RemoteDirectory(ground.client, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
-    visibility = Visibility(database, stores.events, user_rooms)
+    visibility = Visibility(database, stores, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
     history = RoomHistory(ground, rooms, events, visibility, state)
     receiving = Receiving(

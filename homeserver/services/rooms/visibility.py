@@ -7,7 +7,7 @@ https://spec.matrix.org/latest/client-server-api/#room-history-visibility
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import orjson
@@ -19,7 +19,7 @@ from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import HISTORY_VISIBILITY, Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.user_rooms import UserRooms
-from homeserver.storage.events import EventStore
+from homeserver.storage.room_stores import RoomStores
 
 Steps = Sequence[tuple[int, str]]
 """(nid, value from that event on), oldest first."""
@@ -35,9 +35,10 @@ class Past(NamedTuple):
 class Visibility:
     """Decides from the room in memory, else from two histories."""
 
-    def __init__(self, database: Database, events: EventStore, user_rooms: UserRooms) -> None:
+    def __init__(self, database: Database, stores: RoomStores, user_rooms: UserRooms) -> None:
         self._database = database
-        self._events = events
+        self._stores = stores
+        self._events = stores.events
         self._user_rooms = user_rooms
 
     def all_visible(self, room: Room, user_id: UserId, since: int) -> bool:
@@ -53,6 +54,8 @@ class Visibility:
             return []
         if self.all_visible(room, user_id, min(event.nid for event in events)):
             return list(events)
+        if room.was_shared:
+            return await self._visible_by_state(room, user_id, events)
         past = await self._past(room, user_id)
         return [event for event in events if may_see(past, event, user_id)]
 
@@ -76,7 +79,51 @@ class Visibility:
                 stayed, ended = True, 0
             elif stayed and not ended:
                 ended = nid
+        now = room.members.get(user_id)
+        if stayed and not ended and now is not None and now.membership != "join":
+            ended = now.since  # by an event that was known before its place
         return ended, stayed
+
+    async def _visible_by_state(
+        self, room: Room, user_id: UserId, events: Sequence[TimelineEvent]
+    ) -> list[TimelineEvent]:
+        """By the state before each event: where a room forks, what came earlier need not stand before it."""
+        sets = {event.state_nid for event in events if event.state_nid is not None}
+        standings, steps = await self._database.read(self._read_standings, room.nid, user_id, sets)
+        is_joined = room.membership(user_id) == "join"
+
+        def sees(event: TimelineEvent) -> bool:
+            if event.state_nid is None:
+                return False
+            return may_see_event(
+                event.type, event.state_key, event.content, user_id=user_id,
+                before=standings[event.state_nid],
+                joined_later=is_joined or any(nid > event.nid and was == "join" for nid, was in steps),
+            )  # fmt: skip
+
+        return [event for event in events if sees(event)]
+
+    def _read_standings(
+        self, txn: Transaction, room_nid: int, user_id: UserId, sets: Collection[int]
+    ) -> tuple[dict[int, Standing], Steps]:
+        """What each state set says of the room's visibility and the user, and the user's steps."""
+        number = self._stores.identifiers.state_key_nid
+        keys = number(txn, HISTORY_VISIBILITY), number(txn, (event_types.MEMBER, user_id))
+        picked = {nid: self._stores.state.pick(txn, nid, keys) for nid in sets}
+        wanted = {nid for ids in picked.values() for nid in ids.values()}
+        raws = {row.nid: row.raw for row in self._events.by_nids(txn, list(wanted))}
+        standings = {}
+        for nid, ids in picked.items():
+            visibility = raws.get(ids.get(keys[0], 0))
+            member = raws.get(ids.get(keys[1], 0))
+            standings[nid] = Standing(
+                visibility_of(
+                    {"history_visibility": _content_of(visibility, "history_visibility", "shared")}
+                ),
+                _content_of(member, "membership", "leave"),
+            )
+        rows = self._events.of_state_key(txn, room_nid, (event_types.MEMBER, user_id))
+        return standings, [(nid, _content(raw, "membership", "leave", "leave")) for nid, raw in rows]
 
     async def _past(self, room: Room, user_id: UserId) -> Past:
         changes = room.visibility_changes
@@ -115,6 +162,13 @@ def value_at(steps: Steps, nid: int, default: str) -> str:
     """The value after the event `nid`."""
     index = bisect_right(steps, nid, key=lambda step: step[0]) - 1
     return steps[index][1] if index >= 0 else default
+
+
+def _content_of(raw: bytes | None, name: str, default: str) -> str:
+    """Of an event that may not be there."""
+    return (
+        default if raw is None else _content(raw, name, default, "joined" if default == "shared" else default)
+    )
 
 
 def _content(raw: bytes, name: str, default: str, if_damaged: str) -> str:

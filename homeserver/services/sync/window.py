@@ -66,6 +66,8 @@ class Windows:
             events = [event for event in events if _takes(filter_, event)]
         limited = len(events) > limit or not complete
         timeline = events[len(events) - limit :] if len(events) > limit else events
+        if span.since < room.last_gap <= span.upto:  # before it something is missing, or was put in later
+            timeline, limited = [event for event in timeline if event.nid >= room.last_gap], True
         if query.ignored:
             timeline = [e for e in timeline if e.state_key is not None or e.sender not in query.ignored]
         if timeline and not self._visibility.all_visible(room, query.user_id, timeline[0].nid - 1):
@@ -82,13 +84,14 @@ class Windows:
         current = room.state_upto(span.upto)
         since = 0 if query.full_state else span.state_since
         if query.use_state_after:
-            nids = {key: standing.nid for key, standing in current.items() if standing.nid > since}
+            nids = {key: standing.nid for key, standing in current.items() if standing.since > since}
         elif since and not window.limited:
-            nids = {}
+            nids = _resolved(current, since, window.start) if room.resolved_at > since else {}
         else:
             nids = await self._state_before(room, {k: s.nid for k, s in current.items()}, window.start)
             if since:
-                nids = {key: nid for key, nid in nids.items() if nid > since}
+                resolved = _resolved(current, since, window.start) if room.resolved_at > since else {}
+                nids = {key: nid for key, nid in nids.items() if nid > since} | resolved
         if not query.filter.room.timeline.is_pass_all and not query.use_state_after:
             nids |= _left_out(current, window, since, upto=span.upto)
         if query.filter.room.state.lazy_load_members:
@@ -169,6 +172,15 @@ class Windows:
             event for event in room.recent if span.since < event.nid <= span.upto and _takes(filter_, event)
         ]
         return events[-limit - 1 :] if len(events) > limit else None
+
+
+def _resolved(current: Mapping[StateKey, Standing], since: int, start: int) -> dict[StateKey, int]:
+    """What came to stand after `since` though its events are older than the timeline: a fork was resolved."""
+    return {
+        key: standing.nid
+        for key, standing in current.items()
+        if standing.since > since and standing.nid < start
+    }
 
 
 def _from_last_hidden_state(
