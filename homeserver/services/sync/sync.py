@@ -23,6 +23,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import Place, UserRooms
 from homeserver.services.streams import Streams
+from homeserver.services.sync.event_forms import in_form_of, is_special
 from homeserver.services.sync.outside_rooms import OutsideRooms
 from homeserver.services.sync.query import SyncQuery
 from homeserver.services.sync.room_sections import Extras, RoomPart, RoomSections, section
@@ -68,9 +69,12 @@ class Sync:
         """The answer, after at most `timeout_ms` of waiting for one that is not empty."""
         self._sources.presence.begin_sync(query.user_id, presence)
         try:
-            return await self._answer(query, timeout_ms)
+            pieces = await self._answer(query, timeout_ms)
         finally:
             self._sources.presence.end_sync(query.user_id, presence)
+        if is_special(query.filter):
+            return await in_form_of(query.filter, pieces, self._sections.events)
+        return pieces
 
     async def _answer(self, query: SyncQuery, timeout_ms: int) -> list[bytes]:
         sources = self._sources
