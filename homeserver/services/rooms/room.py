@@ -192,8 +192,8 @@ class Room:
         if key[0] != event_types.MEMBER:
             self.events[key] = event
             return
-        if len(self.member_events) >= MEMBER_EVENTS:
-            self.member_events.clear()
+        if len(self.member_events) >= MEMBER_EVENTS and key not in self.member_events:
+            del self.member_events[next(iter(self.member_events))]
         self.member_events[key] = event
 
     def state_upto(self, position: int) -> dict[StateKey, Standing]:

@@ -145,9 +145,8 @@ class RoomWriter:
         return self._last_creation_ms
 
     async def _append(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
-        missing = room.missing(self._keys_needed(room, proposals))
-        if missing:
-            await self._recall(room, missing)
+        while missing := room.missing(self._keys_needed(room, proposals)):
+            await self._recall(room, missing)  # meanwhile the room may move on, and others be forgotten
         if room.version.event_id_format is EventIdFormat.EXPLICIT:
             await recall_hashes(room, self._events)
         batch, advance = self._build_all(room, proposals)

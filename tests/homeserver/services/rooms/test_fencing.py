@@ -264,3 +264,21 @@ def test_a_room_dropped_from_memory_while_it_is_written_loses_nothing(
     assert sent.answer.status == 200
     assert bob.sync().texts(room) == ["under way"]
     assert bob.sync(since=None).texts(room) == ["under way"]
+
+
+def test_a_room_with_more_members_than_memory_holds_works(
+    server: WholeServer, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [server.register(f"user{number}") for number in range(8)]
+    room = alice.create_room(members=others, room_version="11")
+    server.restart()
+    monkeypatch.setattr("homeserver.services.rooms.room.MEMBER_EVENTS", 2)
+    for other in others:
+        other.send(room, other.user_id)
+        alice.invite(room, other, refused="M_FORBIDDEN")
+    for other in others[::2]:
+        alice.kick(room, other)
+    for other in others[1::2]:
+        other.leave(room)
+    assert texts(alice, room) == [other.user_id for other in others]
+    assert alice.members(room, membership="join") == {alice.user_id: "join"}
