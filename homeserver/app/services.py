@@ -159,7 +159,10 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         answering=answering(ground, rooms, stores.accounts.accounts),
         traffic=build_traffic(
             config, federation, ground, tasks,
-            Neighbours(rooms.rooms, rooms.receiving, typing_notifications, receipts),
+            Neighbours(
+                rooms.rooms, rooms.receiving, typing_notifications, receipts,
+                presence if config.presence.enabled and config.federation.presence else None,
+            ),
         ),
     )  # fmt: skip
 
@@ -183,7 +186,8 @@ def connect(services: Services) -> None:
             services.unread.note_event(
                 room.room_id, built.new.nid, event.sender, built.new.thread_root, built.outcome
             )
-            services.presence.note_activity(event.sender)
+            if built.is_local:
+                services.presence.note_activity(event.sender)
             services.typing_notifications.stop(room.room_id, event.sender)
             member = built.member
             if member is not None and member.is_local:

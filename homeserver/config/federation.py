@@ -48,6 +48,7 @@ class Federation:
     deny: tuple[str, ...] = ()
     ca_file: Path | None = None
     allow_private_addresses: bool = False
+    presence: bool = False
     longest_back_off_hours: int = setting(24, check=_hours)
     trusted_key_servers: tuple[ServerName, ...] = setting((ServerName("matrix.org"),), check=_server_names)
     old_signing_keys: tuple[OldSigningKey, ...] = ()

@@ -187,7 +187,7 @@ class Limit:
         """Give the place to the next in line."""
         self._left += 1
         if self._is_passing_on:
-            return  # the next in line was done at once: whoever let them in goes on, else a long line overflows
+            return  # the next in line was done at once: who let them in goes on, lest the stack overflow
         self._is_passing_on = True
         try:
             while self._left:

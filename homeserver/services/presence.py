@@ -25,6 +25,7 @@ from homeserver.runtime.clock import Clock, DelayedCall
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.timing_wheel import TimingWheel
+from homeserver.services.presence_elsewhere import PresenceElsewhere
 from homeserver.services.presence_news import PresenceNews, SharedRooms
 from homeserver.services.streams import Streams
 from homeserver.storage.presence import LastPresence, PresenceStore
@@ -70,6 +71,8 @@ class Presence:
         self.enabled = enabled
         self._people: dict[UserId, _Person] = {}
         self._news = PresenceNews(streams, clock, tasks, rooms, self._recall)
+        self.elsewhere = PresenceElsewhere(clock, rooms, self._news.tell)
+        self.follow = self._news.follow
         self._wheel: TimingWheel[UserId] = TimingWheel(clock, self._look_again, step_s=SWEEP_S)
         self._unsaved: dict[UserId, None] = {}
         self._save_timer: DelayedCall | None = None
@@ -90,6 +93,7 @@ class Presence:
     async def stop(self) -> None:
         """Save what is not saved yet."""
         self._wheel.stop()
+        self.elsewhere.stop()
         try:
             while self._unsaved:
                 await self._save()
@@ -175,9 +179,12 @@ class Presence:
     async def get(self, viewer: UserId, user_id: UserId) -> JsonObject:
         """A user's presence. Raises Forbidden unless the viewer shares a room with them."""
         if viewer != user_id:
-            shared = set(await self._rooms.joined(viewer)) & set(await self._rooms.joined(user_id))
-            if not shared:
+            theirs = self.elsewhere.rooms_of(user_id) or await self._rooms.joined(user_id)
+            if set(theirs).isdisjoint(await self._rooms.joined(viewer)):
                 raise Forbidden(f"You share no room with {user_id}")
+        heard = self.elsewhere.content(user_id)
+        if heard is not None:
+            return heard
         person = self._people.get(user_id)
         if person is None or not person.is_known:
             person = person or _Person()
@@ -197,9 +204,12 @@ class Presence:
     def visible_in(self, room_id: RoomId) -> list[UserId]:
         """The members of the room who are not offline."""
         people, members = self._people, self._rooms.local_members(room_id)
+        elsewhere = self.elsewhere.visible_in(room_id)
         if len(people) < len(members):
-            return [user for user, person in people.items() if _is_visible(person) and user in members]
-        return [user for user in members if user in people and _is_visible(people[user])]
+            here = [user for user, person in people.items() if _is_visible(person) and user in members]
+        else:
+            here = [user for user in members if user in people and _is_visible(people[user])]
+        return [*here, *elsewhere] if elsewhere else here
 
     def visible_now(self, user_id: UserId) -> list[UserId]:
         """Everybody who shares a room with the user and is not offline; the user too, wherever they are."""
@@ -214,7 +224,8 @@ class Presence:
     def event(self, user_id: UserId) -> JsonObject:
         """The user's m.presence event, as it is now."""
         person = self._people.get(user_id)
-        content: JsonObject = {"presence": "offline"} if person is None else self._content(person)
+        content = self.elsewhere.content(user_id) if person is None else self._content(person)
+        content = {"presence": "offline"} if content is None else content
         return {"type": "m.presence", "sender": user_id, "content": content}
 
     def _content(self, person: _Person) -> JsonObject:

@@ -32,6 +32,13 @@ class SharedRooms(Protocol):
     def local_members(self, room_id: RoomId) -> Collection[UserId]:
         """The joined members with an account here, from memory; nothing if the room is not in memory."""
 
+    async def joined_by_stranger(self, user_id: UserId) -> Collection[RoomId]:
+        """The rooms a user of another server is in."""
+
+
+Told = Sequence[tuple[UserId, Collection[RoomId]]]
+Follower = Callable[[Told], object]
+
 
 class PresenceNews:
     """`prepare(users)` is awaited before these users' changes are told."""
@@ -50,6 +57,7 @@ class PresenceNews:
         self._rooms = rooms
         self._prepare = prepare
         self._recent: RecentChanges[RoomId, UserId] = RecentChanges(lambda: streams.position, per_key=512)
+        self._followers: list[Follower] = []
         self._gathered: dict[UserId, set[RoomId] | None] = {}  # to be told in these rooms; None: in all
         self._is_flushing = False
         self._flush_at = 0.0
@@ -63,6 +71,10 @@ class PresenceNews:
             if rooms is not None:
                 rooms.add(room_id)
         self._flush_soon()
+
+    def follow(self, follower: Follower) -> None:
+        """Call `follower(told)` with the users whose changes are told, and the rooms they concern."""
+        self._followers.append(follower)
 
     def last_position(self, room_id: RoomId) -> int:
         """Nobody in the room changed after this position."""
@@ -111,21 +123,25 @@ class PresenceNews:
             return only
         return self._rooms.joined_now(user_id) or await self._rooms.joined(user_id)
 
-    def _announce(self, told: Sequence[tuple[UserId, Collection[RoomId]]]) -> int:
+    def _announce(self, told: Told) -> int:
         """Note the changes in the rooms' logs; how many syncs may wake.
 
         A room that is not in memory is left out: nobody who syncs is in it.
         """
-        company = {room_id: 0 for _, rooms in told for room_id in rooms}
-        for room_id in company:
-            company[room_id] = len(self._rooms.local_members(room_id))
-        concerned = tuple(room_id for room_id, members in company.items() if members > 1)
-        if not concerned:
-            return 0
-        position = self._streams.draw()
+        for follower in self._followers:
+            follower(told)
+        heard: list[tuple[RoomId, UserId]] = []
+        company: dict[RoomId, int] = {}
         for user_id, rooms in told:
             for room_id in rooms:
-                if company[room_id] > 1:
-                    self._recent.add(room_id, position, user_id)
-        self._streams.complete(position, Change("presence", rooms=concerned))
+                members = self._rooms.local_members(room_id)
+                if len(members) > (user_id in members):  # somebody else is here to see it
+                    company[room_id] = len(members)
+                    heard.append((room_id, user_id))
+        if not company:
+            return 0
+        position = self._streams.draw()
+        for room_id, user_id in heard:
+            self._recent.add(room_id, position, user_id)
+        self._streams.complete(position, Change("presence", rooms=tuple(company)))
         return sum(company.values())

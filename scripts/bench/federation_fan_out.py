@@ -3,9 +3,9 @@
 
     python scripts/bench/federation_fan_out.py [--destinations 1000] [--idle 5000] [--messages 3]
 
-The sender is a whole Postroom on a SQLite file, with its own reactor, threads and HTTP client. The destinations are
-names that all resolve to one process on loopback, which speaks TLS, takes transactions and notes when: so every
-destination costs a TLS handshake, a signature and a transaction, as in life. Prints JSON.
+The sender is a whole Postroom on a SQLite file, with its own reactor, threads and HTTP client. The
+destinations are names that all resolve to one process on loopback, which speaks TLS, takes transactions and
+notes when: every destination costs a handshake, a signature and a transaction, as in life. Prints JSON.
 """
 
 import argparse
@@ -47,6 +47,7 @@ from tests.support.certificates import Authority, Issued  # noqa: E402
 
 ALICE = UserId("@alice:bench.test")
 WAIT_S = 60.0
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"pdus":{}}'
 
 
 class LoopbackResolver:
@@ -82,8 +83,7 @@ async def _serve(issued: Issued, pipe: Connection) -> None:
                 body = await reader.readexactly(length)
                 if b"/send/" in head.split(b"\r\n")[0] and orjson.loads(body)["pdus"]:
                     taken.append(time.time())
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n")
-                writer.write(b'{"pdus":{}}')
+                writer.write(OK)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -201,7 +201,7 @@ async def measure_idle(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--destinations", type=int, default=1_000)
     parser.add_argument("--messages", type=int, default=3)
     parser.add_argument("--idle", type=int, default=5_000)

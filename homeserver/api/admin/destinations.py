@@ -23,7 +23,7 @@ class HasTraffic(Protocol):
 
 
 async def listed(services: HasTraffic, request: Request) -> JsonObject:
-    """By name. `from` is the `next` of the page before; `trouble=true`: only those that fail or are blocked."""
+    """By name. `from`: the `next` of the page before; `trouble=true`: only who fails or is blocked."""
     limit = request.query_int("limit", 100, minimum=1, maximum=MOST_LISTED)
     views = await services.traffic.destinations.page(
         after=request.query_one("from") or "", limit=limit, in_trouble=request.query_bool("trouble")

@@ -99,17 +99,11 @@ class OutgoingEdus:
         if self._receipts_timer is None:
             self._receipts_timer = self._clock.call_later(RECEIPTS_GATHER_S, self._flush_receipts)
 
-    def note_presence(self, contents: Sequence[tuple[JsonObject, Iterable[RoomId]]]) -> None:
-        """Users changed their presence: {user_id, presence, ...} and the rooms whose members may know."""
-        for content, room_ids in contents:
-            servers: set[ServerName] = set()
-            for room_id in room_ids:
-                room = self._rooms.find(room_id)
-                if room is not None and room.is_shared:
-                    servers |= room.other_servers()
-            if servers:
-                encoded = edu("m.presence", {"push": [content]})
-                self._sender.put_ephemeral(servers, ("m.presence", content["user_id"]), encoded)
+    def note_presence(self, user_id: UserId, content: JsonObject, room_ids: Iterable[RoomId]) -> None:
+        """A user changed their presence, which members of these rooms may know."""
+        if domain_of(user_id) == self._server_name:
+            telling = self._tell_presence(user_id, content, list(room_ids))
+            self._tasks.start("tell presence elsewhere", telling)
 
     # For the sender
 
@@ -155,6 +149,15 @@ class OutgoingEdus:
             if room is not None:
                 for content in receipt_edus(room_id, marks.values()):
                     self._sender.put_receipts(room.other_servers(), Receipts(content, position))
+
+    async def _tell_presence(self, user_id: UserId, content: JsonObject, room_ids: list[RoomId]) -> None:
+        servers: set[ServerName] = set()
+        for room in (await self._rooms.load_many(room_ids)).values():
+            if room.is_shared:
+                servers |= room.other_servers()
+        if servers:
+            encoded = edu("m.presence", {"push": [{**content, "user_id": user_id}]})
+            self._sender.put_ephemeral(servers, ("m.presence", user_id), encoded)
 
     async def _is_in(self, server: ServerName, room_id: RoomId) -> bool:
         try:

@@ -14,6 +14,7 @@ import msgspec
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, is_user_id, parse_event_id
 from homeserver.protocol.json_values import Json, JsonObject
+from homeserver.protocol.presence import PresenceState
 from homeserver.services.federation.room_gates import RoomGates
 from homeserver.services.federation.room_intake import RoomIntake
 
@@ -47,7 +48,7 @@ class UserReceipt(msgspec.Struct):
 
 class UserPresence(msgspec.Struct):
     user_id: str
-    presence: str
+    presence: PresenceState
     last_active_ago: int = 0
     status_msg: str | None = None
     currently_active: bool = False
@@ -69,9 +70,10 @@ class Readers(Protocol):
 
 
 class PresenceOfOthers(Protocol):
-    def hear(
-        self, user_id: UserId, presence: str, *, last_active_ago_ms: int, status_msg: str | None
-    ) -> None:
+    async def hear(
+        self, user_id: UserId, state: PresenceState, *, last_active_ago_ms: int, status_msg: str | None,
+        is_currently_active: bool,
+    ) -> None:  # fmt: skip
         """A user of another server is in this state."""
 
 
@@ -170,9 +172,9 @@ class IncomingEdus:
         for value in pushed[:MOST_PRESENCES]:
             one = msgspec.convert(value, UserPresence)
             if owns(origin, one.user_id):
-                self._presence.hear(
+                await self._presence.hear(
                     UserId(one.user_id), one.presence, last_active_ago_ms=max(0, one.last_active_ago),
-                    status_msg=one.status_msg,
+                    status_msg=one.status_msg, is_currently_active=one.currently_active,
                 )  # fmt: skip
 
     async def _may_enter(self, origin: ServerName, room_id: RoomId) -> bool:

@@ -6,6 +6,7 @@ of devices and keys.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -23,6 +24,8 @@ from homeserver.services.federation.outgoing import OutgoingEvents
 from homeserver.services.federation.room_gates import RoomGates
 from homeserver.services.federation.room_intake import Receiver, RoomIntake
 from homeserver.services.federation.sender import FederationSender, TransactionClient
+from homeserver.services.presence import Presence
+from homeserver.services.presence_news import Told
 from homeserver.services.receipts import Receipts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
@@ -51,6 +54,8 @@ class Neighbours(NamedTuple):
     receiver: Receiver
     typing_notifications: TypingNotifications
     receipts: Receipts
+    presence: Presence | None
+    """None: presence is neither told nor heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +118,26 @@ def traffic(
     )
     gates = RoomGates(database, stores.staged_events, rooms)
     intake = RoomIntake(database, stores.staged_events, neighbours.receiver, clock=clock, tasks=tasks)
-    incoming = IncomingEdus(gates, intake, neighbours.typing_notifications, neighbours.receipts)
+    presence = neighbours.presence
+    incoming = IncomingEdus(
+        gates, intake, neighbours.typing_notifications, neighbours.receipts,
+        None if presence is None else presence.elsewhere,
+    )  # fmt: skip
     inbox = Inbox(
         database, stores.staged_events, gates, intake=intake, edus=incoming, clock=clock, tasks=tasks
     )
     inbox.lost = LostTransactions(database, stores.destinations, client, tasks, inbox.take)
     neighbours.typing_notifications.follow(edus.note_typing)
     neighbours.receipts.follow(lambda room_id, receipt: edus.note_receipt(room_id, _mark(receipt)))
+    if presence is not None:
+        presence.follow(partial(_tell_presence, presence, edus))
     return Traffic(ground, destinations, sender, edus, intake, incoming, inbox)
+
+
+def _tell_presence(presence: Presence, edus: OutgoingEdus, told: Told) -> None:
+    for user_id, rooms in told:
+        content = presence.event(user_id)["content"]
+        edus.note_presence(user_id, content if isinstance(content, dict) else {}, rooms)
 
 
 def _mark(receipt: Receipt) -> ReadMark:

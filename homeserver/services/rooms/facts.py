@@ -53,6 +53,10 @@ class RoomFacts:
         """The same, read if need be."""
         return await self._user_rooms.joined(user_id)
 
+    async def joined_by_stranger(self, user_id: UserId) -> Sequence[RoomId]:
+        """The rooms a user of another server is in; read each time: nobody keeps theirs true in memory."""
+        return await self._user_rooms.joined_by_stranger(user_id)
+
     def local_members(self, room_id: RoomId) -> Collection[UserId]:
         """The joined members with an account here, from memory; nothing if the room is not in memory."""
         room = self._rooms.find(room_id)

@@ -63,6 +63,11 @@ class UserRooms:
             room_id for room_id, place in (await self.load(user_id)).items() if place.membership == "join"
         ]
 
+    async def joined_by_stranger(self, user_id: UserId) -> list[RoomId]:
+        """The same of a user of another server, whose rooms are not kept in memory."""
+        rows = await self._database.read(self._store.of_user, user_id)
+        return [row.room_id for row in rows if row.membership == "join"]
+
     def joined_now(self, user_id: UserId) -> list[RoomId]:
         """The same from memory; nothing for a user who is not about."""
         places = self._loaded.get(user_id, {})

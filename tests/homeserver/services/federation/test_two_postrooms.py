@@ -14,12 +14,17 @@ from tests.support.people import Person
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
+WITH_PRESENCE = FEDERATING.replace("presence: {enabled: false}", "presence: {enabled: true}").replace(
+    "federation: {", "federation: {presence: true, "
+)
+
 
 @pytest.fixture
 def other(
     databases: Databases, time: FakeClock, tmp_path: Path, server: WholeServer
 ) -> Iterator[WholeServer]:
-    settings = FEDERATING.replace("server_name: test", "server_name: other")
+    settings = FEDERATING if server.config.federation.presence is False else WITH_PRESENCE
+    settings = settings.replace("server_name: test", "server_name: other")
     folder = tmp_path / "other"
     folder.mkdir()
     made = WholeServer(
@@ -120,3 +125,50 @@ def forget_last(other: WholeServer) -> None:
         DELETE FROM received_transactions
         WHERE received_ms = (SELECT MAX(received_ms) FROM received_transactions)"""
     result(other.database.write(lambda txn: txn.execute(sql)))
+
+
+def presence_of(person: Person, whom: Person) -> dict[str, Any]:
+    answer: dict[str, Any] = person.ask("GET", f"/presence/{whom.user_id}/status")
+    return answer
+
+
+class TestPresence:
+    @pytest.fixture
+    def server(self, databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
+        made = WholeServer(databases.fresh("sqlite"), time, settings=WITH_PRESENCE, folder=tmp_path)
+        yield made
+        made.stop()
+
+    def test_is_told_shown_and_taken_back(
+        self, server: WholeServer, other: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        alice.sync()
+        held = alice.start_sync()
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "online", "status_msg": "here"})
+        server.time.advance(3)
+        (event,) = [one for one in held.answer.json["presence"]["events"] if one["sender"] == "@olga:other"]
+        assert event["content"]["presence"] == "online"
+        assert event["content"]["status_msg"] == "here"
+        assert presence_of(alice, olga)["currently_active"] is True
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "offline"})
+        server.time.advance(3)
+        assert presence_of(alice, olga)["presence"] == "offline"
+
+    def test_is_not_believed_for_ever(
+        self, server: WholeServer, other: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "unavailable"})
+        server.time.advance(3)
+        assert presence_of(alice, olga)["presence"] == "unavailable"
+        server.network.down.add("other")
+        server.time.advance(40 * 60)
+        assert presence_of(alice, olga)["presence"] == "offline"
+
+
+def test_presence_stays_here_unless_the_operator_wants_it(
+    server: WholeServer, alice: Person, olga: Person, shared: str
+) -> None:
+    alice.send(shared)
+    server.time.advance(60)
+    for _, request in server.network.sent:
+        assert b"m.presence" not in (request.body or b"")
