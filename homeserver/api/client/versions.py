@@ -10,9 +10,17 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.services.discovery import Discovery
 
 SPEC_VERSIONS = tuple(f"v1.{minor}" for minor in range(1, 13))
-"""A version stands here once everything in it is served that a client may rely on."""
+"""A version stands here once what it added is served: clients choose between an old and a new way by it.
 
-UNSTABLE_FEATURES: dict[str, bool] = {}
+v1.11 is where media asks who is there; matrix-js-sdk 43 and Element Web begin at v1.1, and look at v1.4 (threads,
+private receipts) and v1.11. The next, v1.13, came with reports about rooms, and v1.14 with reports about users.
+What no client takes from the version, but from the endpoint's answer, does not hold a version back: end-to-end
+encryption, previews of links, third-party networks.
+"""
+
+UNSTABLE_FEATURES: dict[str, bool] = {
+    "uk.tcpip.msc4133.stable": True,  # profile fields of any name, which came with v1.16
+}
 
 
 class _KnowsWhereItIs(Protocol):

@@ -1,5 +1,6 @@
 """Versions and the well-known documents."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from homeserver.http.routing import Router
 from homeserver.services.discovery import Discovery
 from tests.support.http import Answer, dispatch
 
+NOT_SERVED = Path(__file__).resolve().parents[3] / "spec" / "not_served.txt"
 SUPPORT: dict[str, Any] = {"contacts": [{"email_address": "a@example.org", "role": "m.role.admin"}]}
 
 
@@ -21,7 +23,28 @@ def ask(path: str, public_url: str | None = "https://matrix.example.org/", suppo
 def test_the_versions_are_those_of_the_specification() -> None:
     answer = ask("/_matrix/client/versions").json
     assert {"v1.1", "v1.11"} <= set(answer["versions"])
-    assert answer["unstable_features"] == {}
+    assert answer["versions"] == [f"v1.{minor}" for minor in range(1, len(answer["versions"]) + 1)]
+    assert answer["unstable_features"] == {"uk.tcpip.msc4133.stable": True}
+
+
+@pytest.mark.parametrize(
+    ("version", "operation"),
+    [
+        ("v1.2", "GET /_matrix/client/v1/register/m.login.registration_token/validity"),
+        ("v1.3", "POST /_matrix/client/v3/refresh"),
+        ("v1.4", "GET /_matrix/client/v1/rooms/{roomId}/threads"),
+        ("v1.6", "GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event"),
+        ("v1.7", "POST /_matrix/media/v1/create"),
+        ("v1.10", "GET /.well-known/matrix/support"),
+        ("v1.11", "GET /_matrix/client/v1/media/download/{serverName}/{mediaId}"),
+        ("v1.13", "POST /_matrix/client/v3/rooms/{roomId}/report"),
+        ("v1.14", "POST /_matrix/client/v3/users/{userId}/report"),
+    ],
+)
+def test_a_version_is_told_just_when_what_it_added_is_served(version: str, operation: str) -> None:
+    """Fails when a version has become true, too: then tell it."""
+    told = ask("/_matrix/client/versions").json["versions"]
+    assert (version in told) is (operation not in NOT_SERVED.read_text().splitlines())
 
 
 def test_clients_find_the_server() -> None:
