@@ -27,55 +27,65 @@ class StateResolution(Enum):
     V2_1 = "2.1"
 
 
-_TOP_LEVEL_V1 = frozenset({
-    "event_id",
-    "type",
-    "room_id",
-    "sender",
-    "state_key",
-    "content",
-    "hashes",
-    "signatures",
-    "depth",
-    "prev_events",
-    "prev_state",
-    "auth_events",
-    "origin",
-    "origin_server_ts",
-    "membership",
-})
+_TOP_LEVEL_V1 = frozenset(
+    {
+        "event_id",
+        "type",
+        "room_id",
+        "sender",
+        "state_key",
+        "content",
+        "hashes",
+        "signatures",
+        "depth",
+        "prev_events",
+        "prev_state",
+        "auth_events",
+        "origin",
+        "origin_server_ts",
+        "membership",
+    }
+)
 _TOP_LEVEL_V11 = _TOP_LEVEL_V1 - {"prev_state", "origin", "membership"}
 
-_CONTENT_V1: Mapping[str, frozenset[str]] = MappingProxyType({
-    "m.room.member": frozenset({"membership"}),
-    "m.room.create": frozenset({"creator"}),
-    "m.room.join_rules": frozenset({"join_rule"}),
-    "m.room.power_levels": frozenset({
-        "ban",
-        "events",
-        "events_default",
-        "kick",
-        "redact",
-        "state_default",
-        "users",
-        "users_default",
-    }),
-    "m.room.aliases": frozenset({"aliases"}),
-    "m.room.history_visibility": frozenset({"history_visibility"}),
-})
-_CONTENT_V6 = MappingProxyType({
-    type_: keys for type_, keys in _CONTENT_V1.items() if type_ != "m.room.aliases"
-})
+_CONTENT_V1: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "m.room.member": frozenset({"membership"}),
+        "m.room.create": frozenset({"creator"}),
+        "m.room.join_rules": frozenset({"join_rule"}),
+        "m.room.power_levels": frozenset(
+            {
+                "ban",
+                "events",
+                "events_default",
+                "kick",
+                "redact",
+                "state_default",
+                "users",
+                "users_default",
+            }
+        ),
+        "m.room.aliases": frozenset({"aliases"}),
+        "m.room.history_visibility": frozenset({"history_visibility"}),
+    }
+)
+_CONTENT_V6 = MappingProxyType(
+    {type_: keys for type_, keys in _CONTENT_V1.items() if type_ != "m.room.aliases"}
+)
 _CONTENT_V8 = MappingProxyType({**_CONTENT_V6, "m.room.join_rules": frozenset({"join_rule", "allow"})})
-_CONTENT_V9 = MappingProxyType({
-    **_CONTENT_V8,
-    "m.room.member": frozenset({"membership", "join_authorised_via_users_server"}),
-})
-_CONTENT_V11 = MappingProxyType({
-    **{type_: keys for type_, keys in _CONTENT_V9.items() if type_ != "m.room.create"},
-    "m.room.power_levels": _CONTENT_V9["m.room.power_levels"] | {"invite"},
-    "m.room.redaction": frozenset({"redacts"}),
-})
+_CONTENT_V9 = MappingProxyType(
+    {
+        **_CONTENT_V8,
+        "m.room.member": frozenset({"membership", "join_authorised_via_users_server"}),
+    }
+)
+_CONTENT_V11 = MappingProxyType(
+    {
+        **{type_: keys for type_, keys in _CONTENT_V9.items() if type_ != "m.room.create"},
+        "m.room.power_levels": _CONTENT_V9["m.room.power_levels"] | {"invite"},
+        "m.room.redaction": frozenset({"redacts"}),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -159,9 +169,9 @@ _V12 = replace(
     member_rule=5,
 )
 
-ROOM_VERSIONS: Final[Mapping[str, RoomVersion]] = MappingProxyType({
-    row.version: row for row in (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)
-})
+ROOM_VERSIONS: Final[Mapping[str, RoomVersion]] = MappingProxyType(
+    {row.version: row for row in (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)}
+)
 DEFAULT_VERSION: Final = "12"
 
 

@@ -150,7 +150,9 @@ class ReceivedEventStore:
 
     def partial_servers(self, txn: Transaction, room_nid: int) -> bytes | None:
         """Who can be asked for the rest of the state, as a JSON list; None: all of it is here."""
-        servers: bytes | None = txn.value("SELECT servers FROM partial_rooms WHERE room_nid = %s", (room_nid,))
+        servers: bytes | None = txn.value(
+            "SELECT servers FROM partial_rooms WHERE room_nid = %s", (room_nid,)
+        )
         return servers
 
     def set_last_gap(self, txn: Transaction, room_nid: int, position: int) -> None:

@@ -69,7 +69,7 @@ WHOSE = {
 }
 
 MISTAKEN = {("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}"): "optional"}
-"""Where the specification's text says something else than its operation, which asks for a server's signature."""
+"""Where the specification's text says another thing than its operation: that one asks for a signature."""
 
 
 class Operation(NamedTuple):

@@ -12,10 +12,10 @@ from homeserver.services.discovery import Discovery
 SPEC_VERSIONS = tuple(f"v1.{minor}" for minor in range(1, 13))
 """A version stands here once what it added is served: clients choose between an old and a new way by it.
 
-v1.11 is where media asks who is there; matrix-js-sdk 43 and Element Web begin at v1.1, and look at v1.4 (threads,
-private receipts) and v1.11. The next, v1.13, came with reports about rooms, and v1.14 with reports about users.
-What no client takes from the version, but from the endpoint's answer, does not hold a version back: end-to-end
-encryption, previews of links, third-party networks.
+v1.11 is where media asks who is there; matrix-js-sdk 43 and Element Web begin at v1.1, and look at v1.4
+(threads, private receipts) and v1.11. The next, v1.13, came with reports about rooms, and v1.14 with reports
+about users. What no client takes from the version, but from the endpoint's answer, does not hold a version
+back: end-to-end encryption, previews of links, third-party networks.
 """
 
 UNSTABLE_FEATURES: dict[str, bool] = {

@@ -20,9 +20,7 @@ KEYS = (
     Route("GET", f"{KEY_V2}/query/{{serverName}}", keys.keys_of_server, Auth.NONE, limited="notary_queries"),
 )
 TRANSACTIONS = (
-    Route(
-        "PUT", f"{V1}/send/{{txnId}}", transactions.send, Auth.FEDERATION, max_body=transactions.MAX_BODY
-    ),
+    Route("PUT", f"{V1}/send/{{txnId}}", transactions.send, Auth.FEDERATION, max_body=transactions.MAX_BODY),
 )
 EVENTS = (
     Route("GET", f"{V1}/event_auth/{{roomId}}/{{eventId}}", events.event_auth, Auth.FEDERATION),

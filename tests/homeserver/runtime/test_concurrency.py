@@ -192,7 +192,6 @@ class TestLimit:
         limit.leave()
         assert limit.idle
 
-
     def test_a_long_line_of_those_who_are_done_at_once(self) -> None:
         limit = Limit(1)
         result(limit.enter())
