@@ -4,7 +4,7 @@ https://spec.matrix.org/latest/client-server-api/#profiles
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 import orjson
@@ -96,6 +96,11 @@ class Profiles:
             raise NotFound(f"{user_id} has no profile field {key[:MAX_KEY_BYTES]!r}")
         result: Json = orjson.loads(value)
         return result
+
+    async def guests_among(self, user_ids: Iterable[UserId]) -> list[UserId]:
+        """Those of the users who came without an account."""
+        present = set(user_ids)
+        return [user_id for user_id in await self._database.read(self._accounts.guests) if user_id in present]
 
     def shown(self, txn: Transaction, user_id: UserId) -> Shown:
         """What rooms show of the user, for those who write membership events."""

@@ -69,6 +69,10 @@ class AccountStore:
         accounts = sorted((_account(row) for row in rows), key=lambda found: found.user_id != user_id)
         return accounts[0] if accounts else None
 
+    def guests(self, txn: Transaction) -> list[UserId]:
+        """Who is here without an account of their own."""
+        return [row[0] for row in txn.rows("SELECT user_id FROM users WHERE is_guest")]
+
     def is_unchanged(self, txn: Transaction, account: Account) -> bool:
         """Is it still in use and has it still the password that was checked?"""
         row = txn.row(

@@ -16,6 +16,7 @@ from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.facts import RoomFacts
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.guests import RoomGuests
 from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.receiving import Receiving, RoomParts
@@ -82,6 +83,7 @@ def room_services(ground: RoomGround) -> RoomServices:
     writer.follow(user_rooms.note)
     shown = _Shown(ground)
     membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
+    writer.follow(RoomGuests(ground, rooms, membership).note)
     creation = RoomCreation(ground, writer, membership, shown.profile_of)
     transactions = Transactions(database, stores.events, ground.clock)
     remote_directory = RemoteDirectory(ground.client, ground.clock)

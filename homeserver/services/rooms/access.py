@@ -16,8 +16,12 @@ def check_guests_may_join(room: Room) -> None:
 
     https://spec.matrix.org/latest/client-server-api/#guest-access
     """
-    if room.content_of(event_types.GUEST_ACCESS).get("guest_access") != "can_join":
+    if not takes_guests(room):
         raise GuestAccessForbidden(f"Guests may not join {room.room_id}")
+
+
+def takes_guests(room: Room) -> bool:
+    return room.content_of(event_types.GUEST_ACCESS).get("guest_access") == "can_join"
 
 
 async def joined_room(rooms: Rooms, room_id: RoomId, user_id: UserId) -> Room:

@@ -165,3 +165,14 @@ def test_guests_come_where_they_are_welcome(server: WholeServer, alice: Person) 
     guest.set_state(
         closed, "m.room.member", join, state_key=guest.user_id, refused="M_GUEST_ACCESS_FORBIDDEN"
     )
+
+
+def test_guests_are_shown_out_when_they_are_no_longer_welcome(server: WholeServer, alice: Person) -> None:
+    guest = server.register_guest()
+    welcome = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
+    room = alice.create_room(preset="public_chat", initial_state=[welcome])
+    guest.join(room)
+    alice.set_state(room, "m.room.guest_access", {"guest_access": "forbidden"})
+    assert alice.membership_of(room, guest) == "leave"
+    assert alice.membership_of(room, alice) == "join"
+    guest.join(room, refused="M_GUEST_ACCESS_FORBIDDEN")
