@@ -7,6 +7,7 @@ https://spec.matrix.org/latest/server-server-api/#content-repository
 
 import logging
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import NamedTuple
 
 from homeserver.protocol.errors import MatrixError, NotFound, NotYetUploaded, TooLarge
@@ -156,9 +157,12 @@ class FetchedMedia:
 
 
 def file_name_of(content_disposition: str | None) -> str | None:
-    """The file name in a Content-Disposition header, of either form."""
+    """The file name in a Content-Disposition header; the exact form (`filename*`) counts before the plain."""
     if content_disposition is None:
         return None
     message = Message()
     message["content-disposition"] = content_disposition.replace("\r", "").replace("\n", "")
-    return clean_name(message.get_filename())
+    parameters: list[tuple[str, object]] = list(message.get_params(header="content-disposition") or ())
+    names = [value for name, value in parameters if name.lower() == "filename"]
+    names.sort(key=lambda value: not isinstance(value, tuple))
+    return clean_name(collapse_rfc2231_value(names[0])) if names else None  # type: ignore[arg-type]
