@@ -1,0 +1,352 @@
+"""Histories of a room on several servers, made from a seed: people talk, quarrel, come and go, while the
+network fails, loses requests and answers, and servers crash. In the end everybody can be reached again.
+
+`python -m tests.peers.federation.scenarios --first 1 --histories 200` runs that many in memory, says which ended
+badly, and exits non-zero if one did; the tests run a few. A seed tells the same history again, to the byte.
+"""
+
+import argparse
+import logging
+import os
+import random
+import sys
+import tempfile
+import time as wall_clock
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+from homeserver.runtime.http_client import Unreachable
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
+from tests.support.federation import Federation
+from tests.support.http import Answer
+from tests.support.network import Network
+from tests.support.people import Person, path
+from tests.support.running import result
+from tests.support.whole_server import WholeServer
+
+VERSIONS = ("1", "2", "3", "6", "8", "9", "10", "11", "12")
+NAMES = ("one", "two", "three")
+
+
+class LossyNetwork(Network):
+    """Loses requests on the way there, and answers on the way back. `loss`: how many of each, from 0 to 1."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__()
+        self.random = random
+        self.loss = 0.0
+
+    def find(self, origin: str, host: str) -> Any:
+        if self.loss and self.random.random() < self.loss:
+            raise Unreachable("lost on the way")
+        return super().find(origin, host)
+
+    def heal(self) -> None:
+        super().heal()
+        self.loss = 0.0
+
+
+class Gone:
+    """The database of a server that has crashed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("this server has crashed")
+
+
+def crash(server: WholeServer) -> None:
+    """Nothing is finished, nothing is saved: a new process begins from what the database holds."""
+    paced = server.database
+    with suppress(Exception):
+        result(paced._database.stop())
+    paced._database = Gone()  # type: ignore[assignment]
+    server._start()
+
+
+@dataclass
+class Sent:
+    """A message the server said yes to."""
+
+    server: str
+    event_id: str
+    text: str
+
+
+@dataclass
+class Scenario:
+    """One room, `people` on each server, and what they did. `told` is the history for who wants to read it."""
+
+    federation: Federation
+    seed: int
+    steps: int = 60
+    people_each: int = 2
+    people: list[Person] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.version = VERSIONS[self.seed % len(VERSIONS)]
+        self.network = LossyNetwork(Random(self.seed + 1))
+        self.federation.network = self.network
+
+    def run(self) -> None:
+        """The whole history. Raises AssertionError if it does not end well."""
+        self.begin()
+        for number in range(self.steps):
+            self.step(number)
+        self.end()
+        self.check()
+
+    # The beginning
+
+    def begin(self) -> None:
+        """Everybody is in the room; many have some power, so that they can fight."""
+        for name, server in zip(NAMES, self.federation.servers(*NAMES), strict=True):
+            self.people += [server.register(f"p{number}-{name}") for number in range(self.people_each)]
+        creator, *others = self.people
+        self.room = creator.create_room(preset="public_chat", room_version=self.version)
+        for person in others:
+            person.ask("POST", path("join", self.room), {}, via=NAMES[0])
+            self.federation.settle(1)
+        users = {person.user_id: self.random.choice((0, 50, 50, 100)) for person in others}
+        if self.version != "12":
+            users[creator.user_id] = 100
+        self.set(creator, "m.room.power_levels", {"users": users, "state_default": 50})
+        self.federation.settle(2)
+
+    # What happens
+
+    def step(self, number: int) -> None:
+        deeds = {
+            self.say: 40, self.rename: 10, self.change_power: 6, self.act_on_somebody: 12, self.come: 8,
+            self.go: 3, self.change_rules: 3, self.redact: 4, self.part: 4, self.part_two: 4, self.lose: 3,
+            self.heal: 5, self.crash: 2, self.wait: 6,
+        }  # fmt: skip
+        (deed,) = self.random.choices(list(deeds), list(deeds.values()))
+        deed(self.random.choice(self.people), number)
+        self.federation.time.advance(self.random.choice((0, 0, 0.1, 1, 5)))
+
+    def note(self, what: str) -> None:
+        self.told.append(what)
+
+    def say(self, person: Person, number: int) -> None:
+        for burst in range(self.random.choice((1, 1, 3, 10))):
+            text = f"{self.seed}.{number}.{burst}"
+            answer = self.put(person, f"/send/m.room.message/{text}", {"msgtype": "m.text", "body": text})
+            if answer.status == 200:
+                self.sent.append(Sent(server_of(person), answer.json["event_id"], text))
+        self.note(f"{person} says {number}")
+
+    def rename(self, person: Person, number: int) -> None:
+        type_ = self.random.choice(("m.room.name", "m.room.topic"))
+        self.set(person, type_, {type_.removeprefix("m.room."): str(number)})
+
+    def change_power(self, person: Person, number: int) -> None:
+        answer = person.request("GET", path("rooms", self.room, "state", "m.room.power_levels", ""))
+        if answer.status == 200:
+            other = self.random.choice(self.people).user_id
+            users = {**answer.json.get("users", {}), other: self.random.choice((0, 10, 50, 100))}
+            self.set(person, "m.room.power_levels", {**answer.json, "users": users})
+
+    def act_on_somebody(self, person: Person, number: int) -> None:
+        act = self.random.choice(("kick", "ban", "unban", "invite"))
+        other = self.random.choice(self.people)
+        answer = person.request("POST", path("rooms", self.room, act), {"user_id": other.user_id})
+        self.note(f"{person} {act}s {other}: {answer.status}")
+
+    def come(self, person: Person, number: int) -> None:
+        via = self.random.choice(NAMES)
+        pending = person.start_request("POST", path("join", self.room), {}, via=via)
+        self.federation.settle(2)
+        self.note(f"{person} joins by {via}: {pending.answer.status if pending.is_done else 'waits'}")
+
+    def go(self, person: Person, number: int) -> None:
+        pending = person.start_request("POST", path("rooms", self.room, "leave"), {})
+        self.federation.settle(1)
+        self.note(f"{person} leaves: {pending.answer.status if pending.is_done else 'waits'}")
+
+    def change_rules(self, person: Person, number: int) -> None:
+        self.set(person, "m.room.join_rules", {"join_rule": self.random.choice(("public", "invite"))})
+
+    def redact(self, person: Person, number: int) -> None:
+        if self.sent:
+            event_id = self.random.choice(self.sent).event_id
+            self.put(person, f"/redact{path(event_id, f'r{number}')}", {})
+
+    def part(self, person: Person, number: int) -> None:
+        self.federation.part(server_of(person))
+        self.note(f"{server_of(person)} is cut off")
+
+    def part_two(self, person: Person, number: int) -> None:
+        one, other = self.random.sample(NAMES, 2)
+        self.network.cut(one, other)
+        self.note(f"{one} and {other} are parted")
+
+    def lose(self, person: Person, number: int) -> None:
+        self.network.loss = self.random.choice((0.05, 0.3))
+        self.note(f"{self.network.loss} of everything is lost")
+
+    def heal(self, person: Person, number: int) -> None:
+        self.network.heal()
+        self.note("the network is whole")
+
+    def crash(self, person: Person, number: int) -> None:
+        name = server_of(person)
+        crash(self.federation.all[name])
+        self.note(f"{name} crashes")
+
+    def wait(self, person: Person, number: int) -> None:
+        self.federation.time.advance(self.random.choice((10, 60, 600)))
+
+    def put(self, person: Person, target: str, body: dict[str, Any]) -> Answer:
+        return person.request("PUT", path("rooms", self.room) + target, body)
+
+    def set(self, person: Person, type_: str, content: dict[str, Any]) -> Answer:
+        answer = self.put(person, path("state", type_, ""), content)
+        self.note(f"{person} sets {type_}: {answer.status}")
+        return answer
+
+    # The end
+
+    def end(self) -> None:
+        """Everybody hears everybody, and says something that rests on all of it."""
+        self.federation.heal()
+        for round_ in range(2):
+            for index, person in enumerate(self.people):
+                text = f"end{round_}.{index}"
+                self.put(person, f"/send/m.room.message/{text}", {"msgtype": "m.text", "body": text})
+                self.federation.settle(3)
+        self.federation.heal(after_s=600)
+        for person in self.people:
+            self.read_back(person)
+
+    def read_back(self, person: Person) -> list[str]:
+        """The IDs of all that paging shows: what a server missed while nobody of it was there is fetched."""
+        found: list[str] = []
+        query: dict[str, Any] = {"dir": "b", "limit": 100}
+        while True:
+            pending = person.start_request("GET", path("rooms", self.room, "messages"), **query)
+            self.federation.settle(5)
+            if not pending.is_done or pending.answer.status != 200:
+                return found
+            page = pending.answer.json
+            found += [event["event_id"] for event in page["chunk"]]
+            if page.get("end") in (None, query.get("from")):
+                return found
+            query["from"] = page["end"]
+
+    def inside(self) -> dict[str, list[Person]]:
+        """Who is in the room, by server: those servers that all of them take to be in it.
+
+        Two that have put each other out at the same time go on alone: nobody sends to them, rightly.
+        """
+        views = {name: self.joined_by(name) for name in NAMES}
+        members = {name for name in NAMES if any(server_of(person) == name for person in views[name])}
+        agreed = {
+            name
+            for name in members
+            if all(any(server_of(person) == name for person in views[other]) for other in members)
+        }
+        return {name: [p for p in views[name] if server_of(p) == name] for name in sorted(agreed)}
+
+    def joined_by(self, name: str) -> list[Person]:
+        """Who is joined, as a server has it."""
+        state = self.federation.state_of(self.room, name)
+        keys = {("m.room.member", person.user_id): person for person in self.people}
+        return [
+            person
+            for key, person in keys.items()
+            if key in state and self.federation.pdu(state[key], name)["content"]["membership"] == "join"
+        ]
+
+    def check(self) -> None:
+        """All in the room have one state; nothing that one accepted is unknown to another, or there twice."""
+        inside = self.inside()
+        states = {name: self.federation.state_of(self.room, name) for name in inside}
+        for name, people in inside.items():
+            self.federation.check_memory(self.room, name)
+            self.check_timeline(people[0], name)
+            for other in inside:
+                differing = {key for key, _ in states[name].items() ^ states[other].items()}
+                assert not differing, f"{name} and {other} differ in {differing}"
+                unknown = (
+                    self.federation.accepted(self.room, name)
+                    - self.federation.events_of(self.room, other).keys()
+                )
+                assert not unknown, f"{other} lacks {len(unknown)} events that {name} has"
+
+    def check_timeline(self, person: Person, name: str) -> None:
+        shown = Counter(self.read_back(person))
+        assert shown, f"{person} sees nothing"
+        twice = [event_id for event_id, count in shown.items() if count > 1]
+        assert not twice, f"{person} sees {twice} twice"
+        kept = self.federation.events_of(self.room, name)
+        lost = [sent.text for sent in self.sent if sent.server == name and sent.event_id not in kept]
+        assert not lost, f"{name} said yes to {lost} and does not have it"
+
+
+def server_of(person: Person) -> str:
+    return person.user_id.partition(":")[2]
+
+
+@contextmanager
+def in_memory(seed: int, databases: Databases, folder: Path, **settings: Any) -> Iterator[Scenario]:
+    """Servers that live in this process, and as fast as they can."""
+    federation = Federation(FakeClock(), lambda: databases.fresh("sqlite"), folder)
+    with no_chance(seed):
+        try:
+            yield Scenario(federation, seed, **settings)
+        finally:
+            federation.stop()
+
+
+@contextmanager
+def no_chance(seed: int) -> Iterator[None]:
+    """Keys, IDs and pauses follow from the seed. (The order of sets needs PYTHONHASHSEED besides.)"""
+    source = Random(seed)
+    random.seed(seed)
+    with (
+        mock.patch("secrets.token_bytes", lambda size=32: source.randbytes(size or 32)),
+        mock.patch("homeserver.protocol.signatures.random_bytes", source.randbytes),
+    ):
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first", type=int, default=1, metavar="SEED")
+    parser.add_argument("--histories", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--tell", action="store_true", help="print what happened in those that end badly")
+    wanted = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONHASHSEED": "0"})
+    logging.disable(logging.CRITICAL)
+    began, failed = wall_clock.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="postroom-histories-") as folder:
+        databases = Databases(Path(folder))
+        for seed in range(wanted.first, wanted.first + wanted.histories):
+            place = Path(folder) / str(seed)
+            place.mkdir()
+            with in_memory(seed, databases, place, steps=wanted.steps) as scenario:
+                try:
+                    scenario.run()
+                except Exception as error:  # whatever it is, the other seeds are run too
+                    failed.append(seed)
+                    print(f"seed {seed} (version {scenario.version}): {error!r}"[:600], flush=True)
+                    if wanted.tell:
+                        print("\n".join(scenario.told), flush=True)
+    seconds = wall_clock.monotonic() - began
+    print(f"{wanted.histories} histories in {seconds:.0f} s; ended badly: {failed or 'none'}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
