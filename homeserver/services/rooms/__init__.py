@@ -94,9 +94,10 @@ def room_services(ground: RoomGround) -> RoomServices:
     receiving = Receiving(
         ground, RoomParts(rooms, events, writer, user_rooms), keys=ground.key_ring, remote=ground.client
     )
+    state.complete = receiving.complete
     drafting = Drafting(ground, events)
     membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
-    history.older = RoomBackfill(ground, receiving, ground.client)
+    history.older = RoomBackfill(ground, events, receiving, ground.client)
     directory = RoomDirectory(database, stores.rooms, rooms)
     return RoomServices(
         rooms=rooms,

@@ -11,6 +11,7 @@ from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.remote.federation import FederationClient
 from homeserver.runtime.concurrency import KeyedLock, TimedOut, timeout
 from homeserver.runtime.memory import Memory
+from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving import Gap, Receiving
 from homeserver.services.rooms.room import Room
@@ -22,6 +23,9 @@ MOST_SERVERS = 4
 MOST_GAPS = 5
 """Filled by one request."""
 EVENTS_AT_ONCE = 100
+MOST_ROUNDS = 10
+"""Of so many events, on the way to one long ago."""
+DEEPEST = 2**62
 WAIT_S = 15.0
 """What a reader waits at most; what arrives later is not looked at."""
 FAILURE_REMEMBERED_S = 60.0
@@ -31,11 +35,14 @@ MOST_FAILURES = 2_000
 class RoomBackfill:
     """The port `Older` of `RoomHistory`, on the federation client."""
 
-    def __init__(self, ground: RoomGround, receiving: Receiving, client: FederationClient) -> None:
+    def __init__(
+        self, ground: RoomGround, events: Events, receiving: Receiving, client: FederationClient
+    ) -> None:
         self._server_name = ground.server_name
         self._clock = ground.clock
         self._receiving = receiving
         self._client = client
+        self._events = events
         self._filling = KeyedLock()
         self._failures: Memory[tuple[RoomId, EventId], bool] = Memory(ground.clock, MOST_FAILURES)
 
@@ -54,10 +61,16 @@ class RoomBackfill:
                 self._failures.keep((room.room_id, event_id), True, FAILURE_REMEMBERED_S)
             return False
 
-    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
-        """The event nearest to the time as other servers know it, fetched; None when nobody can tell."""
-        if not room.joined_local:
-            return None
+    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> None:
+        """Fetch history back to the event nearest to the time by others' word, or part of the way."""
+        event_id = await self._nearest(room, ts, forwards=forwards) if room.joined_local else None
+        for _ in range(MOST_ROUNDS):
+            if event_id is None or await self._events.by_id(event_id) is not None:
+                return
+            if not await self.fill(room, upto_depth=DEEPEST, downto_depth=0):
+                return
+
+    async def _nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
         direction: Literal["f", "b"] = "f" if forwards else "b"
         for server in self._servers(room):
             try:
@@ -65,7 +78,6 @@ class RoomBackfill:
                     self._clock, WAIT_S,
                     self._client.timestamp_to_event(server, room.room_id, ts, direction=direction),
                 )  # fmt: skip
-                await self._fetch(server, room, [found.event_id], 1)
             except (MatrixError, TimedOut) as error:
                 logger.debug("%s does not tell the event nearest to %d: %s", server, ts, error)
                 continue

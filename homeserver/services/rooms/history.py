@@ -68,8 +68,8 @@ class Older(Protocol):
     async def fill(self, room: Room, *, upto_depth: int, downto_depth: int) -> bool:
         """Fetch what is missing between the depths; is there anything new?"""
 
-    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
-        """Fetch the event nearest to a time."""
+    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> None:
+        """Fetch history back to the event nearest to a time, or part of the way."""
 
 
 class RoomHistory:

@@ -34,6 +34,8 @@ MOST_CHILDREN = 500
 MOST_VIA = 3
 MOST_REMEMBERED = 200
 REMEMBERED_S = 300.0
+MOST_REFUSED = 5_000
+REFUSAL_REMEMBERED_S = 30.0
 MAX_ID_BYTES = 255
 OPEN_RULES = ("public", "knock", "knock_restricted")
 
@@ -62,6 +64,8 @@ class Answer(NamedTuple):
     summary: JsonObject
     children: Sequence[Child]
     known: Mapping[RoomId, JsonObject]
+    hidden: Collection[RoomId] = ()
+    """Children that this server could not enter, says who answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class Spaces:
         self._user_rooms = user_rooms
         self._remote = remote
         self._remembered: Memory[tuple[RoomId, bool], Answer] = Memory(clock, MOST_REMEMBERED)
+        self._refused: Memory[RoomId, bool] = Memory(clock, MOST_REFUSED)
 
     # Rooms of this server
 
@@ -235,6 +240,8 @@ class Spaces:
         remembered = self._remembered.get(key)
         if remembered is not None:
             return remembered
+        if self._refused.get(child.room_id) is not None:
+            return None
         for server in _servers(child):
             try:
                 raw = await self._remote.hierarchy(server, child.room_id, suggested_only=suggested_only)
@@ -243,7 +250,10 @@ class Spaces:
             answer = _checked(child.room_id, raw)
             if answer is not None:
                 self._remembered.keep(key, answer, REMEMBERED_S)
+                for room_id in answer.hidden:
+                    self._refused.keep(room_id, True, REMEMBERED_S)
                 return answer
+        self._refused.keep(child.room_id, True, REFUSAL_REMEMBERED_S)
         return None
 
 
@@ -298,7 +308,9 @@ def _checked(room_id: RoomId, raw: JsonObject) -> Answer | None:
         for event in events
         if isinstance(event, dict) and isinstance(event["content"], dict)
     ]
-    return Answer({**summary, "children_state": events}, named, known)
+    closed = raw.get("inaccessible_children")
+    hidden = [RoomId(each) for each in (closed if isinstance(closed, list) else []) if isinstance(each, str)]
+    return Answer({**summary, "children_state": events}, named, known, hidden[:MOST_CHILDREN])
 
 
 def _is_child(event: Json) -> bool:

@@ -90,14 +90,14 @@ class RoomUpgrades:
 
         def take_over(txn: Transaction, room_id: RoomId) -> None:
             self._store.move_aliases(txn, old.room_id, room_id)
-            if old.is_public:
+            row = self._store.get(txn, old.room_id)
+            if row is not None and row.is_public:
                 self._store.set_public(txn, room_id, public=True)
                 self._store.set_public(txn, old.room_id, public=False)
 
         proposals = [Proposal(type_, user_id, content, state_key=key) for type_, key, content in events]
-        new = await self._writer.found(version, new_room_id(version, self._server_name), proposals, take_over)
-        new.is_public, old.is_public = old.is_public, False
-        return new
+        room_id = new_room_id(version, self._server_name)
+        return await self._writer.found(version, room_id, proposals, take_over)
 
     async def _close(self, user_id: UserId, old: Room, new: Room) -> None:
         """Tell those in the old room where it goes on, and keep them from going on here."""
