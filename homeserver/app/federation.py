@@ -99,6 +99,8 @@ def build_traffic(
     config: Config, federation: Federation, ground: RoomGround, tasks: Tasks, neighbours: Neighbours
 ) -> Traffic:
     """What is sent to other servers and taken in from them; the client hears from it whom to leave alone."""
+    if not (config.presence.enabled and config.federation.presence):
+        neighbours = neighbours._replace(presence=None)
     back_off = BackOff(longest_s=config.federation.longest_back_off_hours * 3600.0)
     built = traffic(ground, tasks, federation.client, neighbours, chance=random, back_off=back_off)
     federation.client.use_reachability(built.destinations)

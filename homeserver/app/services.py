@@ -43,7 +43,7 @@ from homeserver.services.push.unread import Unread
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import Receipts
 from homeserver.services.remote_profiles import RemoteProfiles
-from homeserver.services.rooms import room_services
+from homeserver.services.rooms import RoomServices, room_services
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.writer import Built
@@ -126,18 +126,13 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         account_data=account_data, unread=unread, rooms=rooms.facts,
     )  # fmt: skip
     typing_notifications = TypingNotifications(streams, clock, rooms.facts)
-    presence = Presence(
-        database, stores.presence, streams=streams, clock=clock, tasks=tasks, rooms=rooms.facts,
-        enabled=config.presence.enabled,
-    )  # fmt: skip
+    presence = build_presence(config, stores, ground, rooms)
     waiting = Waiting(streams, clock, rooms.rooms)
     sources = SyncSources(
         streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence,
         unread, OutsideRooms(database, stores.rooms, clock),
     )  # fmt: skip
-    windows = Windows(rooms.events, rooms.visibility)
-    left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
-    sections = RoomSections(rooms.events, windows, left_rooms, clock)
+    neighbours = Neighbours(rooms.rooms, rooms.receiving, typing_notifications, receipts, presence)
     return Services(
         clock=clock,
         discovery=Discovery(public_url=config.public_url, support=config.support.document()),
@@ -154,17 +149,27 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         rooms=rooms, unread=unread,
         notifications=Notifications(database, counted, rooms.facts),
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
-        sync=Sync(sources=sources, sections=sections, waiting=waiting, clock=clock),
+        sync=build_sync(rooms, sources, waiting, clock),
         media=build_media(config, stores, runtime, federation.client),
         answering=answering(ground, rooms, stores.accounts.accounts),
-        traffic=build_traffic(
-            config, federation, ground, tasks,
-            Neighbours(
-                rooms.rooms, rooms.receiving, typing_notifications, receipts,
-                presence if config.presence.enabled and config.federation.presence else None,
-            ),
-        ),
+        traffic=build_traffic(config, federation, ground, tasks, neighbours),
     )  # fmt: skip
+
+
+def build_presence(config: Config, stores: Stores, ground: RoomGround, rooms: RoomServices) -> Presence:
+    """Who is online, if anybody is to know."""
+    return Presence(
+        ground.database, stores.presence, streams=ground.streams, clock=ground.clock, tasks=ground.tasks,
+        rooms=rooms.facts, enabled=config.presence.enabled,
+    )  # fmt: skip
+
+
+def build_sync(rooms: RoomServices, sources: SyncSources, waiting: Waiting, clock: Clock) -> Sync:
+    """/sync, from what it asks to what it answers."""
+    windows = Windows(rooms.events, rooms.visibility)
+    left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
+    sections = RoomSections(rooms.events, windows, left_rooms, clock)
+    return Sync(sources=sources, sections=sections, waiting=waiting, clock=clock)
 
 
 def build_media(config: Config, stores: Stores, runtime: Runtime, client: FederationClient) -> MediaServices:
