@@ -121,10 +121,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     rooms = room_services(ground)
     counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
     unread = Unread(database, counted, streams)
-    receipts = Receipts(
-        database, (stores.rooms.receipts, stores.rooms.identifiers), streams=streams, clock=clock,
-        account_data=account_data, unread=unread, rooms=rooms.facts,
-    )  # fmt: skip
+    receipts = build_receipts(ground, unread, rooms)
     typing_notifications = TypingNotifications(streams, clock, rooms.facts)
     presence = build_presence(config, stores, ground, rooms)
     waiting = Waiting(streams, clock, rooms.rooms)
@@ -153,6 +150,14 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         media=build_media(config, stores, runtime, federation.client),
         answering=answering(ground, rooms, stores.accounts.accounts),
         traffic=build_traffic(config, federation, ground, tasks, neighbours),
+    )  # fmt: skip
+
+
+def build_receipts(ground: RoomGround, unread: Unread, rooms: RoomServices) -> Receipts:
+    """How far everybody has read."""
+    return Receipts(
+        ground.database, (ground.stores.receipts, ground.stores.identifiers), streams=ground.streams,
+        clock=ground.clock, account_data=ground.account_data, unread=unread, rooms=rooms.facts,
     )  # fmt: skip
 
 
