@@ -100,13 +100,19 @@ class Fuzzed:
         self.answers: Counter[tuple[str, int]] = Counter()
         self._generation = 0
         self._names: list[str] = []
+        self.root = self.administrator("root")
 
     def people(self) -> list[Person]:
         self._generation += 1
         self._names = [f"{name}{self._generation}" for name in ("alice", "bob", "carol")]
-        people = [self.server.register(name) for name in self._names]
-        result(self.server.services.accounts.moderation.make_admin(UserId(people[0].user_id), is_admin=True))
+        first, *others = self._names
+        people = [self.administrator(first), *map(self.server.register, others)]
         return [*people, self.server.register_guest()]
+
+    def administrator(self, name: str) -> Person:
+        person = self.server.register(name)
+        result(self.server.services.accounts.moderation.make_admin(UserId(person.user_id), is_admin=True))
+        return person
 
     def run(self, count: int, seed: int) -> None:
         for start_at in range(0, count, WORLD_LASTS):
@@ -119,12 +125,17 @@ class Fuzzed:
             self.server.time.advance(30)
 
     def still_signed_in(self, person: Person) -> Person:
-        """Who was logged out logs in again."""
+        """Who was logged out logs in again; whom an administrator locked out is let in."""
         if self.server.request("GET", "/account/whoami", token=person.token).status != 200:
+            self.let_in(person)
             name = person.user_id[1:].partition(":")[0]
             again = self.server.log_in(name) if name in self._names else self.server.register_guest()
             person.token, person.device_id = again.token, again.device_id
         return person
+
+    def let_in(self, person: Person) -> None:
+        for what, body in (("lock", {"locked": False}), ("suspend", {"suspended": False})):
+            self.root.request("PUT", f"/_matrix/client/v1/admin/{what}/{person.user_id}", body)
 
     def send(self, request: OddRequest) -> None:
         pending = start(self.server.router, request.method, request.target, request.headers, request.body)
