@@ -4,6 +4,7 @@ https://spec.matrix.org/latest/client-server-api/#getting-events-for-a-room
 """
 
 from collections.abc import Collection
+from typing import Protocol
 
 from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
@@ -19,6 +20,20 @@ from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.storage.events import Place
 
+PATIENCE_S = 20.0
+"""For members that are still being fetched; after that the answer is what is known."""
+
+
+class Completes(Protocol):
+    """Waits until all members of a room are known, or for so long."""
+
+    async def __call__(self, room_id: RoomId, *, within_s: float) -> bool: ...
+
+
+async def _complete(room_id: RoomId, *, within_s: float) -> bool:
+    """Every room is."""
+    return True
+
 
 class RoomState:
     """State and members, for those who may see them."""
@@ -31,6 +46,8 @@ class RoomState:
         self._store = ground.stores.state
         self._event_store = ground.stores.events
         self._streams = ground.streams
+        self.complete: Completes = _complete
+        """Set by who fetches the members of rooms that were joined without them."""
 
     async def all(self, user_id: UserId, room_id: RoomId) -> list[TimelineEvent]:
         """The whole state the user may see. Raises NotInRoom."""
@@ -52,6 +69,7 @@ class RoomState:
         only: Collection[str] = (), without: Collection[str] = (),
     ) -> list[TimelineEvent]:  # fmt: skip
         """Member events, as of `at`, with a membership in `only` and not in `without`."""
+        await self.complete(room_id, within_s=PATIENCE_S)
         room, ids = await self._seen(user_id, room_id, at=at)
         nids = [nid for (type_, _), nid in ids.items() if type_ == event_types.MEMBER]
         found = await self._events.by_nids(nids, room_id, room.version)
@@ -65,6 +83,7 @@ class RoomState:
 
     async def joined_members(self, user_id: UserId, room_id: RoomId) -> dict[UserId, TimelineEvent]:
         """The member events of those joined. Raises NotInRoom unless the user is one of them."""
+        await self.complete(room_id, within_s=PATIENCE_S)
         room = await self._room(user_id, room_id)
         if room.membership(user_id) != "join":
             raise NotInRoom(f"{user_id} is not in {room_id}")

@@ -1,0 +1,99 @@
+"""What lies between is fetched; what cannot be is left open, told, and filled when somebody looks."""
+
+from homeserver.protocol.ids import ServerName
+from homeserver.services.rooms.receiving import CannotJudge
+from tests.homeserver.services.rooms.receiving.conftest import Shared
+from tests.homeserver.services.rooms.receiving.events_elsewhere import receive
+from tests.support.running import result
+
+
+def quietly(shared: Shared, count: int) -> list[str]:
+    """Bob says things that his server does not send to `one`, though it answers."""
+    destinations = shared.federation.all["two"].services.traffic.destinations
+    result(destinations.block(ServerName("one"), is_blocked=True))
+    return [shared.bob.send(shared.room, f"unheard {number}") for number in range(count)]
+
+
+def pdus(shared: Shared, ids: list[str]) -> list[dict]:
+    return [shared.federation.pdu(event_id, "two") for event_id in ids]
+
+
+def test_missing_events_are_fetched_and_shown_in_order(shared: Shared) -> None:
+    shared.alice.sync()
+    said = quietly(shared, 7)
+
+    outcome = receive(shared.federation, "one", shared.room, pdus(shared, said[-1:]), origin="two")
+
+    assert outcome == {said[-1]: None}
+    assert shared.alice.sync().ids(shared.room) == said
+    assert shared.federation.heads_of(shared.room, "one") == said[-1:]
+
+
+def test_a_gap_of_hundreds_is_closed(shared: Shared) -> None:
+    said = quietly(shared, 300)
+
+    receive(shared.federation, "one", shared.room, pdus(shared, said[-1:]), origin="two")
+
+    assert set(said) <= shared.federation.accepted(shared.room, "one")
+
+
+def test_nothing_is_kept_while_the_other_server_is_away(shared: Shared) -> None:
+    said = quietly(shared, 3)
+    last = pdus(shared, said[-1:])
+    shared.federation.part("one", "two")
+
+    outcome = receive(shared.federation, "one", shared.room, last, origin="two")
+
+    assert isinstance(outcome[said[-1]], CannotJudge)
+    assert said[-1] not in shared.federation.events_of(shared.room, "one")
+    shared.federation.heal()
+    assert receive(shared.federation, "one", shared.room, last, origin="two") == {said[-1]: None}
+
+
+def without_missing_events(shared: Shared) -> None:
+    """`two` does not answer get_missing_events any more."""
+
+    async def refuse(*_: object, **__: object) -> list[object]:
+        return []
+
+    one = shared.federation.all["one"].services.rooms.receiving
+    one._intake._fetching.missing_events = refuse
+
+
+def test_a_gap_that_stays_is_told_and_filled_by_paging_back(shared: Shared) -> None:
+    federation, room = shared.federation, shared.room
+    shared.alice.sync()
+    said = quietly(shared, 5)
+    without_missing_events(shared)
+
+    receive(federation, "one", room, pdus(shared, said[-1:]), origin="two")
+
+    news = shared.alice.sync()
+    assert news.ids(room) == said[-1:]
+    assert news.is_limited(room)
+    assert said[0] not in federation.events_of(room, "one")
+    page = shared.alice.messages(room, start=news.prev_batch(room), limit=4)
+    federation.settle(1)
+    assert page.ids == said[-2::-1]
+    again = shared.alice.sync(since=None)
+    assert again.ids(room)[-1:] == said[-1:]
+    assert said[-1] in federation.heads_of(room, "one")
+    closing = shared.alice.send(room, "no more heads than this")
+    assert federation.heads_of(room, "one") == [closing]
+    federation.check_memory(room, "one")
+
+
+def test_history_from_before_the_join_is_fetched_and_changes_nothing(shared: Shared) -> None:
+    federation, room = shared.federation, shared.room
+    before = federation.state_of(room, "two")
+    news = shared.bob.sync(since=None)
+    assert news.is_limited(room)
+
+    page = shared.bob.messages(room, start=news.prev_batch(room), limit=50)
+
+    assert page.events[-1]["type"] == "m.room.create"
+    assert federation.accepted(room, "two") == federation.accepted(room, "one")
+    assert federation.state_of(room, "two") == before
+    federation.check_memory(room, "two")
+    kept = federation.events_of(room, "two")
+    assert kept[page.ids[-1]].nid < 0

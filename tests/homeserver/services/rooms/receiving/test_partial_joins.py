@@ -1,0 +1,149 @@
+"""Rooms joined before all their members are known."""
+
+from typing import Any
+
+import pytest
+
+from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.ids import RoomId
+from homeserver.protocol.json_values import Json
+from homeserver.services.rooms.receiving import CannotJudge
+from homeserver.services.rooms.writer import Proposal
+from tests.support.federation import Federation
+from tests.support.people import Person, path
+from tests.support.running import Running, result
+from tests.support.whole_server import WholeServer
+
+
+def crowded(federation: Federation, count: int = 40) -> tuple[Person, Person, str]:
+    """Alice's room on `one` with so many others; Bob of `two` is not in it yet."""
+    one, two = federation.servers("one", "two")
+    alice, bob = one.register("alice"), two.register("bob")
+    room = alice.create_room(preset="public_chat")
+    content: dict[str, Json] = {"membership": "join"}
+    users = [f"@member{number}:one" for number in range(count)]
+    proposals = [Proposal(MEMBER, user, content, state_key=user) for user in users]  # type: ignore[arg-type]
+    result(one.services.rooms.writer.append(RoomId(room), proposals))
+    return alice, bob, room
+
+
+class Withheld:
+    """`one` tells no state, until `tell`."""
+
+    def __init__(self, federation: Federation) -> None:
+        self.client: Any = federation.all["two"].services.rooms.receiving._intake._fetching._remote
+        self.fetching: Any = federation.all["two"].services.rooms.receiving._intake._fetching
+        federation.all["two"].services.rooms.receiving._partial._fetching = self
+        self.is_open = False
+
+    async def state_before(self, room: Any, event_id: Any, server: Any) -> int:
+        if not self.is_open:
+            raise CannotJudge("not now")
+        nid: int = await self.fetching.state_before(room, event_id, server)
+        return nid
+
+
+def members(server: WholeServer, room: str) -> int:
+    return len(result(server.services.rooms.rooms.load(RoomId(room))).joined)
+
+
+def test_who_joins_may_speak_before_the_members_are_known(federation: Federation) -> None:
+    alice, bob, room = crowded(federation)
+    withheld = Withheld(federation)
+    two = federation.all["two"]
+
+    bob.request("POST", path("join", room), {}, via="one")
+
+    assert two.services.rooms.receiving.is_partial(RoomId(room))
+    assert members(two, room) < 10
+    bob.send(room, "from bob")
+    alice.send(room, "from alice")
+    alice.set_state(room, "m.room.topic", {"topic": "new"})
+    federation.settle()
+    assert bob.sync().texts(room)[-2:] == ["from bob", "from alice"]
+
+    withheld.is_open = True
+    federation.time.advance(30)
+    federation.settle()
+    assert not two.services.rooms.receiving.is_partial(RoomId(room))
+    assert members(two, room) == 42
+    assert federation.state_of(room, "two") == federation.state_of(room, "one")
+    news = bob.sync()
+    assert len(news.members(room)) >= 30  # who was named in the answer to the join was known already
+    federation.check_memory(room, "two")
+    bob.send(room, "and on")
+    federation.settle()
+    assert alice.sync().texts(room)[-1] == "and on"
+
+
+def test_a_member_who_was_not_known_yet_is_believed(federation: Federation) -> None:
+    _, bob, room = crowded(federation)
+    carol = federation.all["one"].register("carol")
+    carol.join(room)
+    withheld = Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+    bob.sync()
+
+    carol.send(room, "nobody told you about me")
+    federation.settle()
+
+    assert bob.sync().texts(room) == ["nobody told you about me"]
+    withheld.is_open = True
+    federation.time.advance(30)
+    federation.settle()
+    assert federation.state_of(room, "two") == federation.state_of(room, "one")
+
+
+def test_completing_goes_on_after_a_restart(federation: Federation) -> None:
+    alice, bob, room = crowded(federation)
+    Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+    bob.send(room, "before the restart")
+    two = federation.all["two"]
+
+    two.restart()
+    federation.settle()
+
+    assert not two.services.rooms.receiving.is_partial(RoomId(room))
+    assert members(two, room) == 42
+    alice.send(room, "after it")
+    federation.settle()
+    assert federation.state_of(room, "two") == federation.state_of(room, "one")
+    federation.check_memory(room, "two")
+
+
+def test_who_asks_for_the_members_waits_for_them(federation: Federation) -> None:
+    _, bob, room = crowded(federation)
+    withheld = Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+
+    asked = bob.start_request("GET", path("rooms", room, "joined_members"))
+    federation.time.advance(1)
+    assert not asked.is_done
+    withheld.is_open = True
+    federation.time.advance(10)
+
+    assert len(asked.answer.json["joined"]) == 42
+
+
+def test_and_gets_what_is_known_when_it_takes_too_long(federation: Federation) -> None:
+    _, bob, room = crowded(federation)
+    Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+
+    asked = bob.start_request("GET", path("rooms", room, "joined_members"))
+    federation.time.advance(30)
+
+    assert bob.user_id in asked.answer.json["joined"]
+
+
+def test_history_is_not_fetched_before_the_state_is_whole(federation: Federation) -> None:
+    _, bob, room = crowded(federation)
+    Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+    receiving = federation.all["two"].services.rooms.receiving
+
+    running = Running(receiving.backfilled(RoomId(room), [], origin="one"))  # type: ignore[arg-type]
+
+    with pytest.raises(CannotJudge):
+        running.result()
