@@ -162,6 +162,61 @@ def test_receipts_of_our_own_users_leave_servers_behind(
     assert do(outgoing.left_behind, ServerName("here")) == [A]
 
 
+def test_receipts_of_our_users_in_the_rooms_of_a_destination(
+    do: Do, outgoing: OutgoingStore, destinations: DestinationStore
+) -> None:
+    def prepare(txn: Transaction) -> int:
+        room: int = txn.value(
+            """
+            INSERT INTO rooms (room_id, version, is_public, heads, depth, tip, state_nid)
+            VALUES ('!r', '12', %s, %s, 0, 0, 0) RETURNING nid""",
+            (False, b"[]"),
+        )
+        for position, user in ((20, "@alice:here"), (21, "@zoe:there"), (22, "@bob:here")):
+            nid = txn.value("INSERT INTO user_ids (user_id) VALUES (%s) RETURNING nid", (user,))
+            txn.execute(
+                """
+                INSERT INTO receipts (user_nid, room_nid, type, thread, event_id, event_nid, ts, position)
+                VALUES (%s, %s, 'm.read', 'main', '$e', 10, 5, %s)""",
+                (nid, room, position),
+            )
+        return room
+
+    event(do, outgoing, 10, A, room=do(prepare))
+    nid = nid_of(do, destinations, A)
+    found = do(outgoing.receipts, nid, ServerName("here"), after=0, limit=10)
+    assert [(one.room_id, one.user_id, one.thread, one.position) for one in found] == [
+        ("!r", "@alice:here", "main", 20),
+        ("!r", "@bob:here", "main", 22),
+    ]
+    assert len(do(outgoing.receipts, nid, ServerName("here"), after=20, limit=10)) == 1
+
+
+def test_gates_of_rooms(do: Do) -> None:
+    def prepare(txn: Transaction) -> None:
+        for room_id, membership in (("!in", "join"), ("!out", "leave")):
+            room = txn.value(
+                """
+                INSERT INTO rooms (room_id, version, is_public, heads, depth, tip, state_nid)
+                VALUES (%s, '11', %s, %s, 0, 0, 0) RETURNING nid""",
+                (room_id, False, b"[]"),
+            )
+            txn.execute(
+                """
+                INSERT INTO memberships
+                    (room_nid, user_nid, membership, event_nid, since_nid, is_local, forgotten)
+                VALUES (%s, 1, %s, 1, 1, %s, %s)""",
+                (room, membership, True, False),
+            )
+
+    do(prepare)
+    gates = do(StagedEventStore().gates, [RoomId("!in"), RoomId("!out"), RoomId("!unknown")])
+    assert {gate.room_id: (gate.version, gate.is_joined, gate.acl) for gate in gates} == {
+        "!in": ("11", True, None),
+        "!out": ("11", False, None),
+    }
+
+
 def test_pruning_leaves_the_newest_of_each_room(
     do: Do, outgoing: OutgoingStore, destinations: DestinationStore
 ) -> None:
