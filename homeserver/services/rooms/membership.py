@@ -17,6 +17,7 @@ from homeserver.protocol.errors import (
 )
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
+from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.access import NotInRoom, check_guests_may_join
 from homeserver.services.rooms.ground import RoomGround
@@ -85,6 +86,7 @@ class RoomMembership:
         """`elsewhere` is to be set before anything is asked."""
         self.elsewhere: Elsewhere
         self.blocks = blocks
+        self._joining: KeyedLock = KeyedLock()  # for rooms elsewhere: the second to come finds us there
         self._writer = writer
         self._rooms = rooms
         self._user_rooms = user_rooms
@@ -108,8 +110,11 @@ class RoomMembership:
         if room is None:
             if is_guest:
                 raise GuestAccessForbidden("Guests may join rooms of this server only")
-            await self.elsewhere.join(change, await self._content(change), via)
-            return
+            async with self._joining.hold(room_id):
+                room = await self._hosted(room_id)
+                if room is None:
+                    await self.elsewhere.join(change, await self._content(change), via)
+                    return
         if room.membership(user_id) == "join":
             return
         if is_guest:

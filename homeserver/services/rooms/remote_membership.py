@@ -26,7 +26,6 @@ from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import ROOM_VERSIONS
 from homeserver.remote.errors import RemoteRefused
 from homeserver.remote.federation import FederationClient
-from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.ground import RoomGround
@@ -62,27 +61,23 @@ class RemoteMembership:
         self._drafting = drafting
         self._client = client
         self._receiving = receiving
-        self._joining: KeyedLock = KeyedLock()
 
     async def join(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
         """Raises RoomUnreachable, Forbidden, IncompatibleRoomVersion and, where restricted,
         UnableToAuthoriseJoin and UnableToGrantJoin.
         """
-        async with self._joining.hold(change.room_id):
-            room = await self._hosted(change.room_id)
-            if room is not None and room.membership(change.target) == "join":
-                return
-            servers = await self._candidates(change, via, room)
+        room = await self._hosted(change.room_id)
+        servers = await self._candidates(change, via, room)
 
-            async def attempt(server: ServerName) -> None:
-                template = await self._client.make_join(
-                    server, change.room_id, change.target, list(ROOM_VERSIONS)
-                )
-                await self._send_join(
-                    server, self._completed(template.room_version, template.event, change, content)
-                )
+        async def attempt(server: ServerName) -> None:
+            template = await self._client.make_join(
+                server, change.room_id, change.target, list(ROOM_VERSIONS)
+            )
+            await self._send_join(
+                server, self._completed(template.room_version, template.event, change, content)
+            )
 
-            await self._with_help(change.room_id, servers, attempt)
+        await self._with_help(change.room_id, servers, attempt)
 
     async def knock(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
         """Raises RoomUnreachable, Forbidden, IncompatibleRoomVersion."""

@@ -58,6 +58,17 @@ def test_the_servers_that_a_client_names_are_asked_until_one_helps(
     assert bob.joined_rooms() == {room}
 
 
+def test_two_who_come_at_once_ask_once(federation: Federation, alice: Person, bob: Person) -> None:
+    room = alice.create_room(preset="public_chat", room_version="11")
+    dave = federation.all["two"].register("dave")
+    joins = [person.start_request("POST", path("join", room), {}, via="one") for person in (bob, dave)]
+    federation.settle(2)
+    assert [join.answer.status for join in joins] == [200, 200]
+    asked = [request for _, request in federation.network.sent if "/make_join/" in request.path]
+    assert len(asked) == 1
+    same_state(federation, room, "one", "two")
+
+
 def test_the_server_in_the_room_id_is_asked_too(alice: Person, bob: Person) -> None:
     room = alice.create_room(preset="public_chat", room_version="11")
     bob.join(room)
