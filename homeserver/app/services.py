@@ -55,6 +55,7 @@ from homeserver.services.sync.sync import Sync, SyncSources
 from homeserver.services.sync.waiting import Waiting
 from homeserver.services.sync.window import Windows
 from homeserver.services.typing_notifications import TypingNotifications
+from homeserver.services.upgraded_rooms import UpgradedRooms
 from homeserver.storage import MIGRATIONS, Stores
 
 BLOCKING_THREADS = 8
@@ -149,6 +150,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         sync=build_sync(rooms, sources, waiting, clock),
         media=build_media(config, stores, runtime, federation.client),
         answering=answering(ground, rooms, stores.accounts.accounts),
+        upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, tasks),
         traffic=build_traffic(config, federation, ground, tasks, neighbours),
     )  # fmt: skip
 
@@ -210,6 +212,7 @@ def connect(services: Services) -> None:
     rooms.writer.follow(follow)
     rooms.writer.follow(services.traffic.note_events)
     services.traffic.inbox.outsiders = services.answering.outsiders
+    rooms.writer.follow(services.upgraded_rooms.note)
     accounts = services.accounts
     accounts.sessions.also_clean(services.pushers.remove_of_devices)
     for leave in (

@@ -31,6 +31,7 @@ from homeserver.services.streams import Streams
 from homeserver.services.sync.sync import Sync
 from homeserver.services.sync.waiting import Waiting
 from homeserver.services.typing_notifications import TypingNotifications
+from homeserver.services.upgraded_rooms import UpgradedRooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +63,5 @@ class Services:
     sync: Sync
     media: MediaServices
     answering: Answering
+    upgraded_rooms: UpgradedRooms
     traffic: Traffic

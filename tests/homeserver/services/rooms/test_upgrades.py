@@ -106,3 +106,31 @@ def test_who_may_not_replace_a_room(alice: Person, bob: Person, carol: Person) -
     upgrade(alice, room, "12", refused="M_BAD_JSON", additional_creators=["bob"])
     alice.ask("POST", path("rooms", room, "upgrade"), {}, refused="M_BAD_JSON")
     alice.state_of(room, "m.room.tombstone", refused="M_NOT_FOUND")
+
+
+def test_personal_settings_go_along(alice: Person, bob: Person) -> None:
+    room = alice.create_room(preset="public_chat", members=[bob])
+    where = path("user", bob.user_id, "rooms", room, "tags", "m.favourite")
+    bob.ask("PUT", where, {"order": 0.5})
+    bob.ask("PUT", path("pushrules", "global", "room", room), {"actions": ["notify"]})
+    muted = {"kind": "event_match", "key": "room_id", "pattern": room}
+    bob.ask("PUT", path("pushrules", "global", "override", room), {"actions": [], "conditions": [muted]})
+    bob.put_account_data("m.direct", {alice.user_id: [room], "@x:test": ["!other:test"]})
+    new = upgrade(alice, room, "11")
+    bob.join(new)
+
+    tags = bob.ask("GET", path("user", bob.user_id, "rooms", new, "tags"))["tags"]
+    assert tags == {"m.favourite": {"order": 0.5}}
+    assert bob.ask("GET", path("pushrules", "global", "room", new))["actions"] == ["notify"]
+    override = bob.ask("GET", path("pushrules", "global", "override", new))
+    assert override["conditions"] == [{**muted, "pattern": new}]
+    direct = bob.ask("GET", path("user", bob.user_id, "account_data", "m.direct"))
+    assert direct == {alice.user_id: [room, new], "@x:test": ["!other:test"]}
+
+
+def test_strangers_to_the_old_room_have_nothing_to_take_along(alice: Person, carol: Person) -> None:
+    room = alice.create_room(preset="public_chat")
+    carol.put_account_data("m.direct", {alice.user_id: [room]})
+    carol.join(upgrade(alice, room, "11"))
+    direct = carol.ask("GET", path("user", carol.user_id, "account_data", "m.direct"))
+    assert direct == {alice.user_id: [room]}
