@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import EventId
-from homeserver.runtime.database import DatabaseCorrupt, Transaction
+from homeserver.runtime.database import DatabaseCorrupt, Transaction, marks
 from homeserver.storage.identifiers import Identifiers
 
 MAX_LAYERS = 4
@@ -157,6 +157,12 @@ class RoomStateStore:
                 if key not in ids and (event_nid := _search(layer.added, key)) is not None:
                     ids[key] = event_nid
         return ids
+
+    def stored(self, txn: Transaction, nids: Sequence[int]) -> list[int]:
+        """Those of the sets that there are: one that is about to be stored may yet fail."""
+        if not nids:
+            return []
+        return txn.column(f"SELECT nid FROM state_sets WHERE nid IN ({marks(nids)})", nids)
 
     def hash_of(self, txn: Transaction, nid: int) -> bytes:
         """The hash of a set; that of no state for nid 0."""

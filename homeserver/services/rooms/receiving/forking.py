@@ -182,6 +182,7 @@ class Forking:
                 known = (await self._stored.known([event.event_id])).get(event.event_id)
                 meeting = await self._meet(room, event, state_nid)
                 if meeting is None or not self._is_current(meeting):
+                    await self._database.write(_nothing)
                     continue
                 if not judged.source.is_local and not self._allows(room, event, judged):
                     return False
@@ -211,6 +212,8 @@ class Forking:
                 standing = room.state.get(found.key)
                 if standing is not None and standing.event_id == found.event_id:
                     room.remember(found)
+        if room.pending:  # by events of ours whose state sets are not stored yet
+            return None
         standing_at = _standing(room)
         heads = {head: nid for head, nid in room.state_sets.items() if head not in event.prev_event_ids}
         own = Branch(state_nid, event if event.is_state else None)
@@ -366,6 +369,10 @@ class Forking:
         store = self._ground.stores.received_events
         store.note_missing(txn, room.nid, absent, depth=built.event.depth, follower_nid=built.new.nid)
         store.set_last_gap(txn, room.nid, built.position)
+
+
+def _nothing(txn: Transaction) -> None:
+    """Behind all writes that were asked for before."""
 
 
 def _standing(room: Room) -> tuple[int, frozenset[tuple[EventId, int]]]:

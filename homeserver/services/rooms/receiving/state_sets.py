@@ -71,7 +71,7 @@ class StateSets:
             self._resolved.move_to_end(key)
             return known
         sources = _Sources(room.nid, room.version, list(dict.fromkeys(branches)))
-        found = await self._after_writes(sources)
+        found = await self._database.read(self._meet, sources)
         self._remember(key, found)
         return found
 
@@ -112,13 +112,6 @@ class StateSets:
         self._entries += len(state) + 1
         while self._entries > MOST_REMEMBERED and len(self._resolved) > 1:
             self._entries -= len(self._resolved.popitem(last=False)[1]) + 1
-
-    async def _after_writes(self, sources: _Sources) -> Mapping[StateKey, int]:
-        try:
-            return await self._database.read(self._meet, sources)
-        except LookupError:  # a set of an event of ours that is being stored at this moment
-            await self._database.write(_nothing)
-            return await self._database.read(self._meet, sources)
 
     # In transactions
 
@@ -165,7 +158,7 @@ class StateSets:
         stores = self._stores
         number = stores.identifiers.state_key_nid
         wanted = {number(txn, key): event_nid for key, event_nid in state.items()}
-        sets = stores.state.many_state_ids(txn, near)
+        sets = stores.state.many_state_ids(txn, stores.state.stored(txn, near))
         parent, added = 0, wanted
         hash_: int | None = None
         for candidate, ids in sets.items():
@@ -261,7 +254,3 @@ def _differing(sets: Sequence[StateIds]) -> set[int]:
     keys = {key for other in sets[1:] for key, _ in first ^ other.items()}
     new = {key for ids in sets for key, nid in ids.items() if nid == NEW_EVENT} if len(sets) > 1 else set()
     return keys | new
-
-
-def _nothing(txn: Transaction) -> None:
-    """Behind all writes that were asked for before."""
