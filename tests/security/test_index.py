@@ -104,7 +104,7 @@ INDEX = {
         "homeserver/services/rooms/test_transactions.py", "test_a_repeated_request_gets_the_same_event"
     ),
     "rate limits": ("security/test_rate_limits.py", "test_a_route_with_a_limit_has_it"),
-    "any request whatever": ("security/test_any_request.py", "test_the_answer_is_one_of_the_specifications"),
+    "any request whatever": ("homeserver/test_fuzz.py", "test_every_route_bears_every_input"),
 }  # fmt: skip
 """What it is about: (the file below tests/, the test in it; None: the whole file)."""
 
