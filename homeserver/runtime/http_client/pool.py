@@ -293,4 +293,4 @@ def _key(target: Target) -> Key:
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return error.reason or str(error)
+    return getattr(error, "reason", None) or str(error)  # one that we made ourselves has none

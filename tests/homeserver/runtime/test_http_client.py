@@ -252,6 +252,12 @@ def test_a_handshake_that_never_ends(client: Client) -> None:
         client.send(tls_target(server, "good.example"))
 
 
+def test_a_handshake_that_is_broken_off(client: Client) -> None:
+    server = client.server(lambda connection: connection.recv(4096))
+    with pytest.raises(Unreachable, match="hung up"):
+        client.send(tls_target(server, "good.example"))
+
+
 def test_reading_slowly_makes_the_other_side_wait(client: Client, live: LiveReactor) -> None:
     sent: list[int] = []
 
