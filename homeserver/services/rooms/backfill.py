@@ -48,8 +48,8 @@ class RoomBackfill:
 
     async def fill(self, room: Room, *, upto_depth: int, downto_depth: int) -> bool:
         """Fetch history that is missing between the depths; is there anything new?"""
-        if not room.joined_local:
-            return False
+        if not room.joined_local or not await self._receiving.complete(room.room_id, within_s=WAIT_S):
+            return False  # what happened before cannot be judged while members are missing
         async with self._filling.hold(room.room_id):
             gaps = await self._gaps(room, upto_depth=upto_depth, downto_depth=downto_depth)
             if not gaps:

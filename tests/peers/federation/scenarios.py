@@ -1,8 +1,8 @@
 """Histories of a room on several servers, made from a seed: people talk, quarrel, come and go, while the
 network fails, loses requests and answers, and servers crash. In the end everybody can be reached again.
 
-`python -m tests.peers.federation.scenarios --first 1 --histories 200` runs that many in memory, says which ended
-badly, and exits non-zero if one did; the tests run a few. A seed tells the same history again, to the byte.
+`python -m tests.peers.federation.scenarios --first 1 --histories 200` runs that many in memory, says which
+ended badly, and exits non-zero if one did; the tests run a few. A seed tells the same history again.
 """
 
 import argparse
@@ -80,7 +80,7 @@ class Sent:
 
 @dataclass
 class Scenario:
-    """One room, `people` on each server, and what they did. `told` is the history for who wants to read it."""
+    """One room, `people_each` on every server, and what they did; `told` is the history, to read."""
 
     federation: Federation
     seed: int

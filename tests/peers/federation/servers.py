@@ -5,11 +5,17 @@ server listens behind it.
 """
 
 import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.peers.federation.synapse import synapse_python
 from tests.support.certificates import Authority, Issued
-from tests.support.server_process import ServerProcess, free_port
+from tests.support.server_process import ROOT, ServerProcess, free_port
 
 POSTROOM = """\
 server_name: {name}
@@ -27,6 +33,7 @@ rate_limits: {{enabled: false}}
 federation:
   ca_file: {ca_file}
   allow_private_addresses: true
+  presence: true
   trusted_key_servers: []
 """
 
@@ -48,17 +55,45 @@ class Peer(ServerProcess):
         self.certificate: Issued = authority.issue(host)
         super().__init__(folder, database=database, host=host)
 
+    def reset_destinations(self, names: Iterable[str]) -> None:
+        """Try again now those that could not be reached, as far as there is a way to ask for it."""
+
 
 class PostroomPeer(Peer):
     """Ours, started as its owner would."""
 
     kind = "postroom"
+    _token: str | None = None
 
     def config_text(self) -> str:
         return POSTROOM.format(
             name=self.name, host=self.host, port=self.port, behind=self.behind, database=self.database,
             certificate=self.certificate.certificate, key=self.certificate.key, ca_file=self.ca_file,
         )  # fmt: skip
+
+    def reset_destinations(self, names: Iterable[str]) -> None:
+        """As an operator does."""
+        token = self._operator()
+        for name in names:
+            _post(f"{self.url}/_postroom/admin/v1/federation/destinations/{name}/reset", {}, token)
+
+    def _operator(self) -> str:
+        """The access token of an account that may use the administration API, made beside the server."""
+        if self._token is None:
+            command = [sys.executable, "-m", "homeserver", "add-user", "operator", "--admin"]
+            subprocess.run(
+                [*command, "--config", str(self.config), "--password-stdin"],
+                input="the operator's password", text=True, check=True, capture_output=True,
+                cwd=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
+            )  # fmt: skip
+            login = {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": "operator"},
+                "password": "the operator's password",
+            }
+            answer = _post(f"{self.url}/_matrix/client/v3/login", login)
+            self._token = str(answer["access_token"])
+        return self._token
 
 
 class SynapsePeer(Peer):
@@ -128,6 +163,21 @@ class SynapsePeer(Peer):
             "bind_addresses": [self.host],
             "resources": [{"names": [resource], "compress": False}],
         }
+
+
+def _post(url: str, body: dict[str, object], token: str | None = None) -> dict[str, object]:
+    """An answer of 200, or 404: a server nothing was ever sent to is not known."""
+    headers = {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, object] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, f"{url}: {error.code} {error.read()[:300]!r}"
+        return {}
 
 
 def _limits() -> dict[str, object]:

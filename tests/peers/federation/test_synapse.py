@@ -256,16 +256,6 @@ def test_a_knock_is_taken_back(sides: Sides) -> None:
     anna.sees_member_soon(room, bela, "leave")
 
 
-def test_a_knock_is_refused(sides: Sides) -> None:
-    anna, bela = sides.people()
-    rules = [{"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}]
-    room = anna.create_room(preset="private_chat", initial_state=rules)
-    bela.knock_from(room, sides.host.name)
-    anna.sees_member_soon(room, bela, "knock")
-    anna.kick(room, bela)
-    bela.soon(lambda: room not in bela.sync(since=None).knocks, "the knock is gone")
-
-
 @pytest.mark.parametrize("version", ["9", "10", "11", "12"])
 def test_restricted_rooms(sides: Sides, version: str) -> None:
     """Whoever is in the club may come in; the server that hosts both rooms vouches for it."""
