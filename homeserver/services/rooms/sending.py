@@ -14,6 +14,7 @@ from homeserver.protocol.errors import (
     Forbidden,
     InvalidParam,
     NotFound,
+    UserSuspended,
 )
 from homeserver.protocol.ids import (
     EventId,
@@ -71,7 +72,7 @@ class RoomSending:
 
         async def send() -> EventId:
             if type_ == event_types.REDACTION:
-                return await self._redact(requester.user_id, room_id, content, txn_of(device, txn_id))
+                return await self._redact(requester, room_id, content, txn_of(device, txn_id))
             if type_ == event_types.REACTION:
                 await self._refuse_second_annotation(requester.user_id, room_id, content)
             proposal = Proposal(type_, requester.user_id, content, txn=txn_of(device, txn_id))
@@ -91,7 +92,7 @@ class RoomSending:
         device = requester.device_id or ""
         return await self._transactions.once(
             requester.user_id, device, TransactionKey(room_id, event_types.REDACTION, txn_id),
-            lambda: self._redact(requester.user_id, room_id, content, txn_of(device, txn_id)),
+            lambda: self._redact(requester, room_id, content, txn_of(device, txn_id)),
         )  # fmt: skip
 
     async def set_state(
@@ -138,7 +139,8 @@ class RoomSending:
         proposal = Proposal(event_types.MEMBER, user_id, dict(content), state_key=target)
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 
-    async def _redact(self, user_id: UserId, room_id: RoomId, content: JsonObject, txn: str) -> EventId:
+    async def _redact(self, requester: Requester, room_id: RoomId, content: JsonObject, txn: str) -> EventId:
+        user_id = requester.user_id
         room = await joined_room(self._rooms, room_id, user_id)
         redacts = content.get("redacts")
         if not isinstance(redacts, str):
@@ -148,6 +150,8 @@ class RoomSending:
             raise NotFound(f"{redacts} is not an event of this room")
         if target.type == event_types.CREATE:
             raise Forbidden("The create event of a room cannot be redacted")
+        if target.sender != user_id and requester.is_suspended:
+            raise UserSuspended("While suspended you may redact only your own events")
         levels = PowerLevels(room.events)
         if target.sender != user_id and levels.of_user(user_id) < levels.to_redact:
             raise Forbidden("You may redact only your own events here")

@@ -74,9 +74,7 @@ class LeftRooms:
             return window._replace(timeline=[*window.timeline, found])
         return window._replace(timeline=[found], start=gone)
 
-    async def _state(
-        self, room: Room, query: SyncQuery, window: Window, stay: Stay
-    ) -> list[TimelineEvent]:
+    async def _state(self, room: Room, query: SyncQuery, window: Window, stay: Stay) -> list[TimelineEvent]:
         first = window.timeline[0] if window.timeline else None
         if first is not None and first.nid <= stay.ended and not query.use_state_after:
             nids = await self.state.before(room, first)
