@@ -201,8 +201,9 @@ def connect(services: Services) -> None:
             if built.is_local:
                 services.presence.note_activity(event.sender)
             services.typing_notifications.stop(room.room_id, event.sender)
-            member = built.member
-            if member is not None and member.is_local:
+            for member in built.members:
+                if not member.is_local:
+                    continue
                 services.unread.note_membership(room.room_id, member.user_id)
                 if member.membership == "join":
                     services.presence.note_join(member.user_id, room.room_id)

@@ -15,7 +15,7 @@ import orjson
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
 from homeserver.protocol.errors import AuthFailure, Forbidden, MatrixError
 from homeserver.protocol.event_types import REDACTION
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import BadPdu, Event
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.protocol.room_versions import EventIdFormat
 from homeserver.runtime.concurrency import KeyedLock
@@ -243,6 +243,10 @@ class Intake:
     # The long way
 
     async def _long_way(self, room_id: RoomId, event: Event, source: Source) -> MatrixError | None:
+        if (
+            not event.prev_event_ids
+        ):  # only the first event follows none, and rooms have it when they are known
+            return BadPdu(f"{event.event_id} follows no event")
         try:
             room = await self._room(room_id)
             key = RoomKey(room_id, room.nid, room.version)

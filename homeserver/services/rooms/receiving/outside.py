@@ -6,6 +6,7 @@ https://spec.matrix.org/latest/server-server-api/#inviting-to-a-room
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import orjson
 
@@ -19,7 +20,7 @@ from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.stored_events import OUTLIER, Aside, StoredEvents
 from homeserver.services.rooms.room import Membership
-from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.streams import Change
 from homeserver.storage.rooms import Member
@@ -43,9 +44,9 @@ class Outside:
         self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[JsonObject]
     ) -> None:
         """Raises BadState when it is no membership, or this server is in the room."""
-        room = self._rooms.find(room_id)
-        if room is not None and room.joined_local:
-            raise BadState(f"This server is in {room_id}")
+        with suppress(RoomNotFound):
+            if (await self._rooms.load(room_id)).joined_local:
+                raise BadState(f"This server is in {room_id}")
         if event.type != MEMBER or event.state_key is None or event.membership is None:
             raise BadState("This is not a membership")
         packed = orjson.dumps(list(stripped[:MOST_STRIPPED]))
@@ -66,9 +67,10 @@ class Outside:
         await self._stored.ready()
         position = self._ground.streams.draw()
         member = Member(user_id, membership, position, position, True)
+        aside = None if event is None else Aside(event, self._stored.past_nids(1)[0], OUTLIER, None)
         change = None
         try:
-            await self._database.write(self._write, room_key, member, event, stripped)
+            await self._database.write(self._write, room_key, member, aside, stripped)
             room = self._rooms.find(room_id)
             if room is not None:
                 room.set_member(user_id, Membership(membership, position), local=True)
@@ -78,16 +80,17 @@ class Outside:
             self._ground.streams.complete(position, change)
 
     def _write(
-        self, txn: Transaction, room: tuple[RoomId, str], member: Member, event: Event | None, stripped: bytes
+        self, txn: Transaction, room: tuple[RoomId, str], member: Member, aside: Aside | None, stripped: bytes
     ) -> None:
         stores = self._stores
         room_nid = stores.received_rooms.create_or_get(txn, *room)
         event_nid = 0
-        if event is not None:
-            known = stores.received_events.known(txn, [event.event_id]).get(event.event_id)
-            event_nid = self._stored.past_nids(1)[0] if known is None else known.nid
+        if aside is not None:
+            event_id = aside.event.event_id
+            known = stores.received_events.known(txn, [event_id]).get(event_id)
+            event_nid = aside.nid if known is None else known.nid
             if known is None:
-                self._stored.keep_aside(txn, room_nid, [Aside(event, event_nid, OUTLIER, None)])
+                self._stored.keep_aside(txn, room_nid, [aside])
         stores.rooms.put_member(txn, room_nid, member)
         stores.received_rooms.put_outside(
             txn, room_nid, member.user_id, event_nid=event_nid, stripped=stripped

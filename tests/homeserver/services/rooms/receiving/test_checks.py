@@ -161,3 +161,10 @@ def test_state_from_another_server_moves_the_room(shared: Shared) -> None:
     assert shared.alice.state_of(room, "m.room.topic")["topic"] == "Bob's"
     assert shared.alice.sync().ids(room)[-1] == topic.event_id
     federation.check_memory(room, "one")
+
+
+def test_an_event_that_follows_nothing_is_refused(shared: Shared) -> None:
+    event = message(shared, prev=[])
+    outcome = receive(shared.federation, "one", shared.room, [event], origin="two")[event.event_id]
+    assert isinstance(outcome, BadPdu)
+    assert status(shared, event) is None

@@ -97,3 +97,32 @@ def test_history_from_before_the_join_is_fetched_and_changes_nothing(shared: Sha
     federation.check_memory(room, "two")
     kept = federation.events_of(room, "two")
     assert kept[page.ids[-1]].nid < 0
+
+
+def test_state_that_was_fetched_finds_its_place_when_it_comes(shared: Shared) -> None:
+    federation, room = shared.federation, shared.room
+    shared.alice.set_state(room, "m.room.power_levels", {"users": {shared.bob.user_id: 60}})
+    federation.settle()
+    shared.alice.sync()
+    destinations = federation.all["two"].services.traffic.destinations
+    result(destinations.block(ServerName("one"), is_blocked=True))
+    topic = shared.bob.set_state(room, "m.room.topic", {"topic": "Bob's"})
+    shared.bob.send(room, "between")
+    last = shared.bob.send(room, "last")
+    without_missing_events(shared)
+
+    receive(federation, "one", room, pdus(shared, [last]), origin="two")
+    outlier = federation.events_of(room, "one")[topic]
+    news = shared.alice.sync()
+    receive(federation, "one", room, pdus(shared, [topic]), origin="two")
+
+    assert outlier.status == 3
+    assert outlier.nid < 0
+    assert news.state(room)["m.room.topic", ""]["event_id"] == topic
+    kept = federation.events_of(room, "one")[topic]
+    assert (kept.status, kept.nid) == (0, outlier.nid)
+    assert shared.alice.state_of(room, "m.room.topic")["topic"] == "Bob's"
+    federation.check_memory(room, "one")
+    shared.alice.send(room, "and on")
+    assert len(federation.heads_of(room, "one")) == 1
+    assert federation.state_of(room, "one") == federation.state_of(room, "two")
