@@ -51,6 +51,7 @@ class RateLimits:
     downloads: Limit | None = Limit(20, 200)
     federation_requests: Limit | None = Limit(200, 2000)
     unknown_servers: Limit | None = Limit(5, 100)
+    remote_lookups: Limit | None = Limit(1, 30)
     notary_queries: Limit | None = Limit(2, 50)
 
     def by_name(self) -> dict[str, Limit | None]:

@@ -137,6 +137,10 @@ class Profiles:
         fields = self._store.fields(txn, user_id)
         return fields if fields or self._accounts.exists(txn, user_id) else None
 
+    def asks_elsewhere(self, user_id: UserId) -> bool:
+        """Would another server be asked for the profile?"""
+        return self._remote is not None and self._is_remote(user_id)
+
     def _is_remote(self, user_id: UserId) -> bool:
         return domain_of(user_id) != self._server_name
 

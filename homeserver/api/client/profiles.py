@@ -5,6 +5,7 @@ https://spec.matrix.org/latest/client-server-api/#profiles
 
 from typing import Protocol
 
+from homeserver.api.client.asking_elsewhere import KnowsPeople, count_strangers
 from homeserver.http.request import Request
 from homeserver.protocol.errors import GuestAccessForbidden, MissingParam
 from homeserver.protocol.ids import UserId
@@ -12,17 +13,24 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.services.profiles import DISPLAY_NAME, Profiles, check_key
 
 
-class HasProfiles(Protocol):
+class HasProfiles(KnowsPeople, Protocol):
     @property
     def profiles(self) -> Profiles: ...
 
 
 async def profile(services: HasProfiles, request: Request, user_id: UserId) -> JsonObject:
+    await _count(services, request, user_id)
     return await services.profiles.profile(user_id)
 
 
 async def field(services: HasProfiles, request: Request, user_id: UserId, key: str) -> JsonObject:
+    await _count(services, request, user_id)
     return {key: await services.profiles.field(user_id, key)}
+
+
+async def _count(services: HasProfiles, request: Request, user_id: UserId) -> None:
+    if services.profiles.asks_elsewhere(user_id):
+        await count_strangers(services, request)
 
 
 async def put_field(services: HasProfiles, request: Request, user_id: UserId, key: str) -> JsonObject:

@@ -7,22 +7,26 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from homeserver.api.client.asking_elsewhere import KnowsPeople, count_strangers, require_user
 from homeserver.api.client.events import HasRooms
 from homeserver.http.request import Request
-from homeserver.protocol.errors import MissingToken
-from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, parse_room_id, parse_server_name
+from homeserver.protocol.ids import (
+    RoomAlias,
+    RoomId,
+    ServerName,
+    domain_of,
+    parse_room_id,
+    parse_server_name,
+)
 from homeserver.protocol.json_values import JsonObject
-from homeserver.protocol.requester import Requester
-from homeserver.services.accounts import AccountServices
 from homeserver.services.rooms.creation import NewRoom, StateItem
 from homeserver.services.rooms.directory import DirectoryQuery
 
 JsonDict = dict[str, Any]
 
 
-class HasDirectory(HasRooms, Protocol):
-    @property
-    def accounts(self) -> AccountServices: ...
+class HasDirectory(HasRooms, KnowsPeople, Protocol):
+    """Rooms, and who may ask others about theirs."""
 
 
 class InitialState(msgspec.Struct):
@@ -103,7 +107,9 @@ async def upgrade(services: HasRooms, request: Request, room_id: RoomId) -> Json
     return {"replacement_room": new}
 
 
-async def alias(services: HasRooms, request: Request, room_alias: RoomAlias) -> JsonObject:
+async def alias(services: HasDirectory, request: Request, room_alias: RoomAlias) -> JsonObject:
+    if domain_of(room_alias) != services.rooms.aliases.server_name:
+        await count_strangers(services, request)
     located = await services.rooms.aliases.locate(room_alias)
     return {"room_id": located.room_id, "servers": list(located.servers)}
 
@@ -167,22 +173,10 @@ def _search(query: DirectoryQuery) -> JsonObject:
     return search
 
 
-async def _require_somebody(services: HasDirectory, request: Request) -> None:
-    """Nobody makes this server ask others without saying who they are."""
-    if request.known_requester is not None:
-        return
-    token = request.access_token()
-    if token is None:
-        raise MissingToken
-    found = services.accounts.sessions.find(token)
-    if not isinstance(found, Requester):
-        await found
-
-
 async def _page(services: HasDirectory, request: Request, query: DirectoryQuery) -> JsonObject:
     server = request.query_one("server")
     if server is not None and parse_server_name(server) != services.rooms.aliases.server_name:
-        await _require_somebody(services, request)
+        await require_user(services, request)
         return await services.rooms.remote_directory.public_rooms(ServerName(server), _search(query))
     page = await services.rooms.directory.page(query)
     found: JsonObject = {"chunk": page.chunk, "total_room_count_estimate": page.total}

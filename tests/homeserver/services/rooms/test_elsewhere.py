@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
 from tests.support.federation import Federation
 from tests.support.people import Person, path
+from tests.support.whole_server import WholeServer
 
 V1 = "/_matrix/client/v1"
 
@@ -77,6 +80,25 @@ def test_there_is_no_profile_of_who_is_not_there(federation: Federation, alice: 
     bob.ask("GET", "/profile/@nobody:one", refused="M_NOT_FOUND")
     assert len(federation.network.sent) == before
     assert alice.user_id
+
+
+def test_strangers_do_not_make_the_server_ask_around(databases: Databases, time: FakeClock) -> None:
+    settings = (
+        "server_name: test\nregistration: {mode: open}\npasswords: {hash_passes: 1, hash_memory_kib: 8}"
+    )
+    server = WholeServer(databases.fresh("sqlite"), time, settings=settings)
+    paths = [
+        "/profile/@u{}:gone.example",
+        "/profile/@u{}:gone.example/displayname",
+        "/directory/room/%23a{}:x",
+    ]
+    answers = [server.request("GET", path.format(n)).errcode for n in range(15) for path in paths]
+    assert set(answers[:30]) == {"M_NOT_FOUND"}
+    assert set(answers[30:]) == {"M_LIMIT_EXCEEDED"}
+    alice = server.register("alice")
+    assert alice.request("GET", "/profile/@more:gone.example").errcode == "M_NOT_FOUND"
+    assert server.request("GET", f"/profile/{alice.user_id}").status == 200
+    server.stop()
 
 
 # Spaces
