@@ -16,6 +16,7 @@ def test_it_writes_a_configuration_and_a_private_key(postroom: Postroom, folder:
     assert (config.server_name, config.registration.mode) == ("example.org", "closed")
     assert config.signing_key == folder / "data" / "signing.key"
     assert config.signing_key.stat().st_mode & 0o777 == 0o600
+    assert (folder / "homeserver.yaml").stat().st_mode & 0o777 == 0o600  # it may hold passwords
     assert read_signing_key(config.signing_key).key_id.startswith("ed25519:a_")
 
 
