@@ -168,3 +168,20 @@ def test_an_event_that_follows_nothing_is_refused(shared: Shared) -> None:
     outcome = receive(shared.federation, "one", shared.room, [event], origin="two")[event.event_id]
     assert isinstance(outcome, BadPdu)
     assert status(shared, event) is None
+
+
+def test_the_greatest_depth_does_not_stop_the_room(shared: Shared) -> None:
+    deepest = message(shared, "from the bottom", depth=2**53 - 1)
+    assert receive(shared.federation, "one", shared.room, [deepest], origin="two") == {deepest.event_id: None}
+
+    said = shared.alice.send(shared.room, "below it")
+    shared.federation.settle()
+
+    assert shared.federation.pdu(said, "one")["depth"] == 2**53 - 1
+    assert shared.bob.sync().texts(shared.room)[-1] == "below it"
+    shared.alice.send(shared.room, "and below that")
+    assert shared.alice.messages(shared.room, limit=3).texts == [
+        "and below that",
+        "below it",
+        "from the bottom",
+    ]
