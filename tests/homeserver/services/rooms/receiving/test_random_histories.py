@@ -56,6 +56,8 @@ class History:
         elif choice < 0.93:
             rule = self.random.choice(("public", "invite"))
             self.put(person, "m.room.join_rules", {"join_rule": rule})
+        elif choice < 0.94:
+            self.federation.all[self.random.choice(self.names)].restart()
         elif choice < 0.97:
             self.federation.part(self.random.choice(self.names))
         else:
