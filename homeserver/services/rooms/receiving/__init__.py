@@ -56,6 +56,9 @@ __all__ = [
 
 Pdu = Mapping[str, Json]
 
+MOST_OPEN = 20
+"""Forward extremities that are left open until somebody of ours speaks."""
+
 
 class Gap(NamedTuple):
     """An event we do not have, though one that we have follows it: `depth` and `nid` are of that one."""
@@ -117,6 +120,9 @@ class Receiving:
         checked = await self._checking.check(room.version, room_id, pdus)
         outcomes = dict(checked.problems)
         taken = await self._intake.take(room_id, checked.events, Source(origin))
+        known = self._rooms.find(room_id)
+        if known is not None and len(known.heads) > MOST_OPEN:
+            await self._closing.close(room_id)
         return {**outcomes, **taken}
 
     async def accept_signed(self, room_id: RoomId, pdu: Pdu, *, origin: ServerName) -> Event:

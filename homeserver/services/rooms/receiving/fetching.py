@@ -25,9 +25,9 @@ from homeserver.services.rooms.room import Room
 
 MOST_PER_ANSWER = 100
 """Missing events asked for at once. Many servers give fewer."""
-MOST_MISSING = 2_000
+MOST_MISSING = 6_000
 """Events fetched to close one gap; beyond, the gap stays and the state after it is fetched."""
-MOST_ROUNDS = 100
+MOST_ROUNDS = 300
 MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""

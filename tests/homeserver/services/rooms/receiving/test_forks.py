@@ -3,6 +3,7 @@
 import pytest
 
 from homeserver.protocol.ids import RoomId
+from homeserver.services.rooms.receiving import CannotJudge, forking
 from tests.homeserver.services.rooms.receiving.conftest import Shared, share
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
 from tests.support.federation import Federation
@@ -60,6 +61,32 @@ def test_dummy_events_close_what_one_event_cannot_name(federation: Federation, v
     federation.settle()
     assert federation.heads_of(shared.room, "one") == federation.heads_of(shared.room, "two")
     assert federation.accepted(shared.room, "one") <= federation.events_of(shared.room, "two").keys()
+
+
+def test_a_flood_of_forks_is_closed_at_once(shared: Shared) -> None:
+    fork(shared, 45)
+    assert len(shared.federation.heads_of(shared.room, "one")) <= 10
+    shared.federation.check_memory(shared.room, "one")
+
+
+def test_forks_that_nobody_may_close_are_bounded(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation, room, bob = shared.federation, shared.room, shared.bob.user_id
+    monkeypatch.setattr(forking, "MOST_HEADS", 30)
+    carol = federation.all["one"].register("carol")
+    carol.join(room)
+    shared.alice.set_state(room, "m.room.power_levels", {"users": {bob: 50}, "events_default": 10})
+    shared.alice.leave(room)
+    federation.settle()
+    heads = federation.heads_of(room, "two")
+    federation.part("one", "two")
+    content = {"body": "fork"}
+    for number in range(40):
+        sent = {**content, "number": number}
+        event = made(federation, "two", room, "m.room.message", bob, sent, prev=heads)
+        last = receive(federation, "one", room, [event], origin="two")[event.event_id]
+
+    assert isinstance(last, CannotJudge)
+    assert len(federation.heads_of(room, "one")) == 30
 
 
 def test_state_on_two_branches_is_resolved_and_told(shared: Shared) -> None:
