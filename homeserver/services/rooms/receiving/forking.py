@@ -25,6 +25,7 @@ from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.outbox import Outbox, Outgoing
 from homeserver.services.rooms.receiving.fetching import Fetching
 from homeserver.services.rooms.receiving.judging import check_by_state, keys_needed, refusal
+from homeserver.services.rooms.receiving.move_writing import MoveWriting
 from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.state_sets import NEW_EVENT, Branch, StateSets
 from homeserver.services.rooms.receiving.stored_events import SOFT_FAILED, Aside, Stored, StoredEvents
@@ -33,7 +34,6 @@ from homeserver.services.rooms.room import Move, Room, Standing, hash_changed, h
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import Replaced
 from homeserver.services.rooms.writer import RoomWriter
-from homeserver.storage.received_rooms import CurrentEntry
 
 ATTEMPTS = 8
 HOLD_AFTER = 3
@@ -120,6 +120,7 @@ class Forking:
         self._stored = stored
         self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._redactions = Redactions(ground.stores)
+        self._writing = MoveWriting(ground.stores)
 
     async def state_before(self, room: Room, event: Event, judged: Judged) -> int | None:
         """The state set before it; None for a rejected one whose place is not known. Raises CannotJudge."""
@@ -306,10 +307,10 @@ class Forking:
 
         def also(txn: Transaction) -> None:
             if is_new:
-                self._store_set(txn, room, move, parent_nid, was)
-            self._store_move(txn, room, move, built)
+                self._writing.state_set(txn, room, move, parent_nid, was)
+            self._writing.move(txn, room, move, built)
             if judged.absent:
-                self._store_gap(txn, room, built, judged.absent)
+                self._writing.gap(txn, room, built, judged.absent)
             self._ground.stores.received_events.note_found(txn, room.nid, [event.event_id])
 
         return built, also, advance
@@ -341,38 +342,6 @@ class Forking:
             state_nid, is_new = self._stored.past_nids(1)[0], True
         depth = max(room.depth, event.depth)
         return Move(state_nid, hash_, changed, removed, branches, depth), is_new
-
-    def _store_set(
-        self, txn: Transaction, room: Room, move: Move, parent_nid: int, was: Mapping[StateKey, Standing]
-    ) -> None:
-        stores = self._ground.stores
-        number = stores.identifiers.state_key_nid
-        added = {number(txn, event.key): standing.nid for event, standing in move.changed}
-        if move.removed:
-            whole = {
-                number(txn, key): standing.nid for key, standing in was.items() if key not in move.removed
-            }
-            added, parent_nid = whole | added, 0
-        stores.state.append(
-            txn, room.nid, nid=move.state_nid, parent_nid=parent_nid,
-            hash_=move.state_hash.to_bytes(16, "little"), added=added,
-        )  # fmt: skip
-
-    def _store_move(self, txn: Transaction, room: Room, move: Move, built: Built) -> None:
-        stores = self._ground.stores
-        number = stores.identifiers.state_key_nid
-        entries = [
-            CurrentEntry(number(txn, event.key), standing.nid, standing.since)
-            for event, standing in move.changed
-        ]
-        stores.received_rooms.put_current(txn, room.nid, entries)
-        stores.received_rooms.remove_current(txn, room.nid, [number(txn, key) for key in move.removed])
-        stores.received_rooms.put_members(txn, room.nid, built.moved)
-
-    def _store_gap(self, txn: Transaction, room: Room, built: Built, absent: Sequence[EventId]) -> None:
-        store = self._ground.stores.received_events
-        store.note_missing(txn, room.nid, absent, depth=built.event.depth, follower_nid=built.new.nid)
-        store.set_last_gap(txn, room.nid, built.position)
 
 
 def _nothing(txn: Transaction) -> None:
