@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from homeserver.runtime import log_context
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import Gate, run
+from homeserver.runtime.database.errors import DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Tasks:
         except CancelledError:
             if not self._is_stopping:
                 logger.info("Background work %r was cancelled", task.name)
+        except (
+            DatabaseUnavailable
+        ) as error:  # no mistake of the work's: a traceback would tell nobody anything
+            logger.error("Background work %r failed: %s", task.name, error)
         except Exception:
             logger.exception("Background work %r failed", task.name)
         finally:

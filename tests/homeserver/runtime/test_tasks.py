@@ -4,6 +4,7 @@ import pytest
 
 from homeserver.runtime import log_context
 from homeserver.runtime.concurrency import CancelledError
+from homeserver.runtime.database import DatabaseUnavailable
 from homeserver.runtime.tasks import LONGEST_STOP_S, Tasks
 from tests.support.clock import FakeClock
 from tests.support.running import Running
@@ -49,6 +50,18 @@ def test_a_failure_is_logged_under_its_name_and_goes_no_further(
     assert task.is_done
     assert "'push to gateway' failed" in caplog.text
     assert "what went wrong" in caplog.text
+
+
+def test_a_database_that_is_gone_is_told_without_a_traceback(
+    tasks: Tasks, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise DatabaseUnavailable("The database is gone: put it back")
+
+    tasks.start("save", fail())
+    [record] = caplog.records
+    assert record.getMessage() == "Background work 'save' failed: The database is gone: put it back"
+    assert record.exc_info is None
 
 
 def test_log_lines_bear_the_tasks_name(tasks: Tasks, time: FakeClock) -> None:
