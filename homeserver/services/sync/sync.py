@@ -66,7 +66,12 @@ class Sync:
     async def sync(
         self, query: SyncQuery, *, timeout_ms: int = 0, presence: PresenceState | None = None
     ) -> list[bytes]:
-        """The answer, after at most `timeout_ms` of waiting for one that is not empty."""
+        """The answer, after at most `timeout_ms` of waiting for one that is not empty.
+
+        A token from the future, of a database that was restored from a backup, means: from the beginning.
+        """
+        if query.since > self._sources.streams.position:
+            query = replace(query, since=0)
         self._sources.presence.begin_sync(query.user_id, presence)
         try:
             pieces = await self._answer(query, timeout_ms)
@@ -93,7 +98,7 @@ class Sync:
                     return [b'{"next_batch":"s%d"' % upto, *pieces, b"}"]
             seconds = deadline - self._clock.monotonic()
             if seconds <= 0 or not await self._wait_for_news(query, upto, seconds):
-                return [b'{"next_batch":"s%d"}' % max(upto, query.since)]
+                return [b'{"next_batch":"s%d"}' % upto]
             places = sources.user_rooms.find(user_id) or await sources.user_rooms.load(user_id)
 
     async def _wait_for_news(self, query: SyncQuery, upto: int, seconds: float) -> bool:

@@ -71,6 +71,19 @@ def test_old_tokens_stay_good(each_server: WholeServer) -> None:
         each_server.restart()
 
 
+def test_a_token_of_before_a_backup_was_restored_begins_anew(each_server: WholeServer) -> None:
+    """Otherwise what is said until the positions have caught up would never reach that client."""
+    alice = each_server.register("alice")
+    room = alice.create_room()
+    token = f"s{int(alice.sync().next_batch[1:]) + 1_000_000}"
+    alice.send(room, "after the restore")
+    synced = alice.sync(since=token)
+    assert "after the restore" in synced.texts(room)
+    assert int(synced.next_batch[1:]) < int(token[1:])
+    alice.send(room, "more")
+    assert alice.sync().texts(room) == ["more"]
+
+
 def test_two_devices_sync_apart(server: WholeServer, alice: Person) -> None:
     room = alice.create_room()
     phone = server.log_in("alice")
