@@ -176,8 +176,9 @@ def _post(url: str, body: dict[str, object], token: str | None = None) -> dict[s
             found: dict[str, object] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
-        assert error.code == 404, f"{url}: {error.code} {error.read()[:300]!r}"
-        return {}
+        if error.code == 404:
+            return {}
+        raise AssertionError(f"{url}: {error.code} {error.read()[:300]!r}") from error
 
 
 def _limits() -> dict[str, object]:

@@ -71,10 +71,13 @@ class Village:
         """After a word from each, all have the same state, and everything that was said, once."""
         for person in self.people:
             self.say(person, f"{person} is here {len(self.said)}")
+        words = self.said[-len(self.people) :]
         deadline = time.monotonic() + within
         for person in self.people:
+            person.sees_soon(self.room, *words, within=max(5.0, deadline - time.monotonic()))
+        for person in self.people:
             left = max(5.0, deadline - time.monotonic())
-            person.soon(partial(self.has_seen_all, person), "everything said", every=1, within=left)
+            person.soon(partial(self.has_seen_all, person), "everything said", every=3, within=left)
         for person in self.people:
             person.soon(partial(self.has_same_state, person), "the same state", every=1, within=30)
             shown = [event["event_id"] for event in person.history(self.room)]
