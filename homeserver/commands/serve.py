@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5
 """After so long the process ends, whatever has not."""
-GARBAGE_THRESHOLD = 50_000
+GARBAGE_THRESHOLD = 200_000
 """Allocations between two looks for cycles: Python's default of 700 costs a busy server several percent."""
 
 

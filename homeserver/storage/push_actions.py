@@ -52,6 +52,15 @@ class DefaultAction(NamedTuple):
     notify: int
 
 
+class ThreadTotal(NamedTuple):
+    """Events of one thread (None: the main timeline) that notify, highlight, and are the user's own."""
+
+    thread_root: EventId | None
+    notifications: int
+    highlights: int
+    own: int
+
+
 class Stay(NamedTuple):
     """A user in a room. `tip`: no event is newer; `since`: the event that began the membership, 0: none."""
 
@@ -108,6 +117,22 @@ class PushActionStore:
                 (user_nid, *some),
             )
         return found
+
+    def thread_totals(
+        self, txn: Transaction, user_nid: int, room_nid: int, event_nid: int, *, limit: int
+    ) -> list[ThreadTotal]:
+        """What the newest `limit` accepted events after `event_nid` come to by the predefined rules."""
+        return txn.all(
+            ThreadTotal,
+            """
+            SELECT thread_root, COUNT(*), SUM(CASE WHEN notify > 1 THEN 1 ELSE 0 END),
+                   SUM(CASE WHEN sender_nid = %s THEN 1 ELSE 0 END)
+            FROM (SELECT thread_root, notify, sender_nid FROM events
+                  WHERE room_nid = %s AND nid > %s AND notify > 0 AND status = 0
+                  ORDER BY nid DESC LIMIT %s) AS newest
+            GROUP BY thread_root""",
+            (user_nid, room_nid, event_nid, limit),
+        )
 
     def defaults_after(
         self, txn: Transaction, room_nid: int, event_nid: int, *, limit: int

@@ -168,8 +168,13 @@ class Unread:
         whole = max(stay.since, read_up_to.pop(None, 0))
         threads = {thread: nid for thread, nid in read_up_to.items() if thread is not None}
         standing = Standing(stay.tip, ReadPosition(whole, threads))
-        defaults = self._actions.defaults_after(txn, stay.room_nid, whole, limit=MOST_COUNTED)
         personal = self._actions.personal_after(txn, user_nid, stay.room_nid, whole, limit=MOST_COUNTED)
+        if not personal and not threads:  # nearly always: the database can add up
+            totals = self._actions.thread_totals(txn, user_nid, stay.room_nid, whole, limit=MOST_COUNTED)
+            if not any(total.own for total in totals):
+                standing.begin((root, int(number), int(loud)) for root, number, loud, _ in totals)
+                return standing
+        defaults = self._actions.defaults_after(txn, stay.room_nid, whole, limit=MOST_COUNTED)
         standing.add(user_id, _merged(user, defaults, personal))
         return standing
 

@@ -100,6 +100,15 @@ class Standing:
                 self._count(action.thread_root, highlight)
         self._sum_up()
 
+    def begin(self, totals: Iterable[tuple[EventId | None, int, int]]) -> None:
+        """Start from (thread root, events that notify, that highlight): none read, none the user's own."""
+        for thread_root, notification, highlight in totals:
+            self._notification += notification
+            self._highlight += highlight
+            if thread_root is not None:
+                self._threads = {**(self._threads or {}), thread_root: (notification, highlight)}
+        self._sum_up()
+
     def recount(self, user_id: UserId, thread: str | None, later: Iterable[Action]) -> None:
         """The user has read the room (None) or a thread up to somewhere; `later` came after that."""
         self._clear(thread)
