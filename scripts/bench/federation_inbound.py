@@ -5,7 +5,7 @@
 
 One made-up server on loopback, which speaks TLS, joins a public room on each and sends transactions of 50
 signed messages, in turns: the same numbers of the same kind of event in the same minutes. The next transaction
-goes out when a client sees the last event of the one before: Synapse drops what waits once that is too much.
+goes out when a client sees the last event of the one before: Synapse drops what waits once it is too much.
 CPU time is that of the server's process. `--servers postroom` leaves Synapse out. Prints JSON.
 """
 
