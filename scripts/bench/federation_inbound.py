@@ -4,7 +4,7 @@
     POSTROOM_SYNAPSE_VENV=... python scripts/bench/federation_inbound.py [--events 5000] [--rounds 3]
 
 One made-up server on loopback, which speaks TLS, joins a public room on each and sends transactions of 50
-signed messages, in turns: the same numbers of the same kind of event in the same minutes. The next transaction
+signed messages, in turns: as many of the same kind of event in the same minutes. The next transaction
 goes out when a client sees the last event of the one before: Synapse drops what waits once it is too much.
 CPU time is that of the server's process. `--servers postroom` leaves Synapse out. Prints JSON.
 """
