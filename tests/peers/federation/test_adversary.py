@@ -839,7 +839,7 @@ def test_missing_events_without_end(alice: Person, room: str, view: View, mallor
     mallory.on(f"{V1}/state", lambda _: (404, {"errcode": "M_NOT_FOUND"}))
     mallory.send([made[0]])
     mallory.settle(20)
-    assert len(mallory.asked) < 300, f"{len(mallory.asked)} requests for one event"
+    assert len(mallory.asked) < 100, f"{len(mallory.asked)} requests for one event"
     assert still_works(alice, room, view, mallory)
 
 

@@ -89,7 +89,7 @@ class Receiving:
         self._stored = stored = StoredEvents(ground.database, ground.stores)
         outliers = Outliers(ground.database, stored)
         self._sets = sets = StateSets(ground.database, ground.stores, stored)
-        parts = Parts(remote, checking, stored, outliers, sets)
+        parts = Parts(remote, checking, stored, outliers, sets, ground.clock)
         fetching = Fetching(parts)
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
         self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)

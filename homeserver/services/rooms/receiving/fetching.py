@@ -14,6 +14,7 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.federation_answers import StateIdsAnswer
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import gather
 from homeserver.services.rooms.receiving.checking import Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
@@ -28,6 +29,11 @@ MOST_PER_ANSWER = 100
 MOST_MISSING = 6_000
 """Events fetched to close one gap; beyond, the gap stays and the state after it is fetched."""
 MOST_ROUNDS = 300
+FEWEST_PER_ROUND = 5
+PATIENT_ROUNDS = 10
+"""A server that after so many rounds has told fewer events than that in each keeps us busy, nothing else."""
+FILLING_S = 120.0
+"""The room takes nothing else in meanwhile; what is not told by then stays a gap."""
 MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""
@@ -44,6 +50,7 @@ class Parts(NamedTuple):
     stored: StoredEvents
     outliers: Outliers
     sets: StateSets
+    clock: Clock
 
 
 class Fetching:
@@ -55,12 +62,18 @@ class Fetching:
         self._stored = parts.stored
         self._outliers = parts.outliers
         self._sets = parts.sets
+        self._clock = parts.clock
 
     async def missing_events(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
         got: dict[EventId, Event] = {}
         latest: Sequence[EventId] = [event.event_id]
-        for _ in range(MOST_ROUNDS):
+        deadline = self._clock.monotonic() + FILLING_S
+        for number in range(MOST_ROUNDS):
+            if number >= PATIENT_ROUNDS and len(got) < number * FEWEST_PER_ROUND:
+                break
+            if self._clock.monotonic() > deadline:
+                break
             answered = await self._ask_missing(room, latest, origin)
             fresh = [found for found in answered if found.event_id not in got]
             got |= {found.event_id: found for found in fresh}
