@@ -13,6 +13,7 @@ from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, ServerName
 from homeserver.protocol.json_values import JsonObject
+from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
 from homeserver.remote.federation_answers import StateIdsAnswer
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import gather
@@ -40,6 +41,8 @@ MOST_STATE = 300_000
 MOST_ONE_BY_ONE = 40
 MOST_AUTH_CHAIN = 20_000
 AT_ONCE = 5
+TOO_MANY_REQUESTS = 429
+SERVER_ERROR = 500
 
 
 class Parts(NamedTuple):
@@ -112,7 +115,7 @@ class Fetching:
         return await self._set_of(room, answer)
 
     async def one(self, room: RoomKey, event_ids: Sequence[EventId], origin: ServerName) -> list[JsonObject]:
-        """Events by ID, a few at a time; those that cannot be had are left out."""
+        """Events by ID, a few at a time; those the server does not have are left out. Raises CannotJudge."""
         found: list[JsonObject] = []
         for start in range(0, len(event_ids), AT_ONCE):
             some = event_ids[start : start + AT_ONCE]
@@ -183,5 +186,14 @@ class Fetching:
     async def _event(self, event_id: EventId, origin: ServerName) -> JsonObject | None:
         try:
             return await self._remote.get_event(origin, event_id)
-        except MatrixError:
+        except MatrixError as error:
+            if _may_pass(error):  # what is only out of reach now must not be missing from a state for ever
+                raise CannotJudge(f"{origin} does not give {event_id} at the moment") from error
             return None
+
+
+def _may_pass(error: MatrixError) -> bool:
+    """Will the same question perhaps be answered later?"""
+    if isinstance(error, RemoteRefused):
+        return error.remote_status == TOO_MANY_REQUESTS or error.remote_status >= SERVER_ERROR
+    return isinstance(error, RemoteUnreachable)

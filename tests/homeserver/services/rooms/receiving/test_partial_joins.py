@@ -7,6 +7,7 @@ import pytest
 from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.ids import RoomId
 from homeserver.protocol.json_values import Json
+from homeserver.runtime.http_client import Unreachable
 from homeserver.services.rooms.receiving import CannotJudge
 from homeserver.services.rooms.writer import Proposal
 from tests.support.federation import Federation
@@ -147,3 +148,27 @@ def test_history_is_not_fetched_before_the_state_is_whole(federation: Federation
 
     with pytest.raises(CannotJudge):
         running.result()
+
+
+def test_members_that_are_only_out_of_reach_are_not_left_out(federation: Federation) -> None:
+    """One answer gets lost: the state is not taken for whole without the event that was in it."""
+    _, bob, room = crowded(federation)
+    lost = 3
+
+    def find(origin: str, host: str) -> Any:
+        nonlocal lost
+        asked = federation.network.sent[-1][1].path if federation.network.sent else ""
+        if origin == "two" and lost and "/federation/v1/event/" in asked:
+            lost -= 1
+            raise Unreachable("lost on the way")
+        return real(origin, host)
+
+    real = federation.network.find
+    federation.network.find = find  # type: ignore[method-assign]
+    bob.request("POST", path("join", room), {}, via="one")
+    federation.settle()
+    federation.heal(after_s=1_200)
+
+    assert not lost
+    assert federation.state_of(room, "two") == federation.state_of(room, "one")
+    assert members(federation.all["two"], room) == 42
