@@ -35,6 +35,7 @@ MEDIA_V3 = "/_matrix/media/v3"
 
 SERVER_DISCOVERY = (
     Route("GET", "/.well-known/matrix/client", versions.well_known_client, Auth.NONE),
+    Route("GET", "/.well-known/matrix/policy_server", versions.well_known_policy_server, Auth.NONE),
     Route("GET", "/.well-known/matrix/server", versions.well_known_server, Auth.NONE),
     Route("GET", "/.well-known/matrix/support", versions.well_known_support, Auth.NONE),
     Route("GET", "/_matrix/client/versions", versions.supported_versions, Auth.OPTIONAL),

@@ -6,6 +6,7 @@ https://spec.matrix.org/latest/client-server-api/#server-discovery
 from typing import Protocol
 
 from homeserver.http.request import Request
+from homeserver.protocol.errors import NotFound
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.discovery import Discovery
 
@@ -36,6 +37,11 @@ async def supported_versions(services: object, request: Request) -> JsonObject:
 async def well_known_client(services: _KnowsWhereItIs, request: Request) -> JsonObject:
     """GET /.well-known/matrix/client"""
     return services.discovery.for_clients()
+
+
+async def well_known_policy_server(services: object, request: Request) -> JsonObject:
+    """GET /.well-known/matrix/policy_server"""
+    raise NotFound("This server is no policy server")
 
 
 async def well_known_server(services: _KnowsWhereItIs, request: Request) -> JsonObject:

@@ -4,7 +4,7 @@
 Requests are counted for each server that signs them (`federation_requests`), wherever they go.
 """
 
-from homeserver.api.federation import events, keys, media, queries, rooms, transactions
+from homeserver.api.federation import events, keys, media, policy, queries, rooms, transactions
 from homeserver.http.routing import Auth, Route
 
 KEY_V2 = "/_matrix/key/v2"
@@ -65,6 +65,8 @@ MEDIA = (
     Route("GET", f"{V1}/media/download/{{mediaId}}", media.download, Auth.FEDERATION, limited="downloads"),
     Route("GET", f"{V1}/media/thumbnail/{{mediaId}}", media.thumbnail, Auth.FEDERATION, limited="downloads"),
 )
+SIGN = "/_matrix/policy/v1/sign"
+POLICY = (Route("POST", SIGN, policy.sign, Auth.FEDERATION, limited="federation_requests"),)
 ROUTES: tuple[Route, ...] = (
     *SERVER,
     *KEYS,
@@ -73,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     *ROOMS,
     *QUERIES,
     *MEDIA,
+    *POLICY,
 )
 
 OWN_ROUTES = (Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),)

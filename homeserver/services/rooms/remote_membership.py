@@ -30,6 +30,7 @@ from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import Change, RoomUnreachable
+from homeserver.services.rooms.policy import PolicySignatures
 from homeserver.services.rooms.receiving import Receiving, RemoteJoin
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
@@ -60,6 +61,7 @@ class RemoteMembership:
         self._rooms = rooms
         self._drafting = drafting
         self._client = client
+        self._policy = PolicySignatures(client)
         self._receiving = receiving
 
     async def join(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
@@ -120,7 +122,7 @@ class RemoteMembership:
         Raises AuthFailure, Forbidden, InviteBlocked, NotFound, RemoteError.
         """
         proposal = Proposal(event_types.MEMBER, change.sender, content, state_key=change.target)
-        event = await self._drafting.draft(room, proposal)
+        event = await self._policy.signed(room, await self._drafting.draft(room, proposal))
         server = domain_of(change.target)
         described = await self._drafting.recall(
             room, [*((type_, "") for type_ in STRIPPED), (event_types.MEMBER, change.sender)]

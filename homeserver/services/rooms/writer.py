@@ -8,7 +8,7 @@ same room failed, it is refused, the room is loaded afresh and the event is buil
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import orjson
@@ -18,16 +18,16 @@ from homeserver.protocol.auth_rules import check
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.canonical_json import MAX_INTEGER
-from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Draft, Event, StateKey, build
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
-from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 from homeserver.runtime.database import DatabaseCorrupt, Transaction
 from homeserver.services.rooms.built import Advance, Built, records, replaced_by
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.outbox import Outbox
+from homeserver.services.rooms.policy import PolicySignatures, policy_server
+from homeserver.services.rooms.proposals import Proposal, StaleRoom
 from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.reference_hashes import note_hash, recall_hashes, reference_hashes
 from homeserver.services.rooms.room import CREATE, Room, Standing
@@ -43,26 +43,6 @@ ATTEMPTS = 4
 MOST_HEADS = 10
 """Forward extremities that one event names."""
 MOST_DEPTH = MAX_INTEGER
-
-
-class StaleRoom(MatrixError):
-    """The room moved on while an event for it was on its way: nothing was stored."""
-
-    status, errcode = 503, "M_UNKNOWN"
-    default = "The room changed while this was being stored: try again"
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """An event somebody wants to happen."""
-
-    type: str
-    sender: UserId
-    content: JsonObject
-    state_key: str | None = None
-    redacts: EventId | None = None
-    txn: str | None = None
-    origin_server_ts: int | None = None
 
 
 class Follower(Protocol):
@@ -87,6 +67,7 @@ class RoomWriter:
         self._key = ground.key
         self._followers: list[Follower] = []
         self._last_creation_ms = 0
+        self._policy = PolicySignatures(ground.client)
         self._redactions = Redactions(ground.stores)
         self.close_forks: Callable[[Room], Awaitable[None]] = _leave_open
         """Set by who can: brings a room down to as many heads as an event may name."""
@@ -145,12 +126,34 @@ class RoomWriter:
         return self._last_creation_ms
 
     async def _append(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        await self._recall_all(room, proposals)
+        if policy_server(room) is not None:
+            return await self._append_signed(room, proposals)
+        batch, advance = self._build_all(room, proposals)
+        return await self.keep(room, batch, advance)
+
+    async def _append_signed(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        """As `_append`, one at a time, each once the room's policy server has signed it."""
+        kept: list[TimelineEvent] = []
+        for proposal in proposals:
+            async with self._policy.turns.hold(room.room_id):
+                await self._recall_all(room, [proposal])
+                tip, event = room.tip, self._authorised(room, proposal)
+                event = await self._policy.signed(room, event)
+                if room.tip != tip or room.held is not None or self._rooms.find(room.room_id) is not room:
+                    raise StaleRoom
+                built = self.applied(room, event, txn=proposal.txn)
+                heads = orjson.dumps(room.heads)
+                advance = Advance(tip, room.tip, heads, room.depth, room.state_nid)
+                kept += await self.keep(room, [built], advance)
+        return kept
+
+    async def _recall_all(self, room: Room, proposals: Sequence[Proposal]) -> None:
+        """Bring into memory what building them looks at."""
         while missing := room.missing(self._keys_needed(room, proposals)):
             await self._recall(room, missing)  # meanwhile the room may move on, and others be forgotten
         if room.version.event_id_format is EventIdFormat.EXPLICIT:
             await recall_hashes(room, self._events)
-        batch, advance = self._build_all(room, proposals)
-        return await self.keep(room, batch, advance)
 
     def _keys_needed(self, room: Room, proposals: Sequence[Proposal]) -> set[StateKey]:
         keys: set[StateKey] = set()

@@ -22,6 +22,7 @@ from homeserver.runtime.concurrency import KeyedLock
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.policy import PolicySignatures, is_recommended
 from homeserver.services.rooms.receiving.fetching import Fetching
 from homeserver.services.rooms.receiving.forking import Forking, Judged, Source
 from homeserver.services.rooms.receiving.judging import (
@@ -88,6 +89,7 @@ class Intake:
         self._forking = forking
         self._fetching: Fetching = forking.fetching
         self._redactions = Redactions(ground.stores)
+        self._policy = PolicySignatures(ground.client)
         self.turns = KeyedLock()
 
     async def take(self, room_id: RoomId, events: Sequence[Event], source: Source) -> Outcomes:
@@ -162,6 +164,8 @@ class Intake:
         """(was it dealt with?, what became of it): not if it forks the room or something is not in memory."""
         room = batch.room or self._rooms.find(room_id)
         if room is None or room.held is not None or set(event.prev_event_ids) != set(room.heads):
+            return False, None
+        if not is_recommended(room, event):
             return False, None
         if not self._is_as_before(room, event):
             judged = self._judge_here(room, event, auth)
@@ -286,7 +290,8 @@ class Intake:
         if problem is not None:
             await self._forking.put_aside(room, event, REJECTED, state_nid)
             return problem
-        if not await self._forking.append(room_id, event, state_nid, judged):
+        signed = await self._policy.recommended(room, event)
+        if signed is None or not await self._forking.append(room_id, signed, state_nid, judged):
             await self._forking.put_aside(room, event, SOFT_FAILED, state_nid)
             if judged.source.besides is not None:
                 return SoftFailed(f"{event.event_id} is not allowed by the room as it is now")

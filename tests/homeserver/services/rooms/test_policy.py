@@ -1,0 +1,178 @@
+"""Rooms that use a policy server: nothing is said there that it has not signed."""
+
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from homeserver.protocol.ids import ServerName
+from homeserver.protocol.room_versions import room_version
+from homeserver.protocol.signatures import SigningKey, sign_event
+from homeserver.runtime.http_client import HttpRequest
+from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
+from tests.support.adversary import Adversary, Pdu, View
+from tests.support.federation import Federation
+from tests.support.people import Person
+
+POLICY = ServerName("policy.example")
+SIGN = "/_matrix/policy/v1/sign"
+SOFT_FAILED = 2
+
+
+class Guard:
+    """A scripted policy server: signs what does not say "spam"."""
+
+    def __init__(self, server: Adversary, version: str) -> None:
+        self.server = server
+        self.key = SigningKey("policy_server", b"p" * 32)
+        self.signs_with = self.key
+        self._version = room_version(version)
+        server.on(SIGN, self._sign)
+
+    @property
+    def asked(self) -> int:
+        return len(self.server.requests_to(SIGN))
+
+    def signature(self, pdu: Pdu) -> dict[str, Any]:
+        signatures: Any = sign_event(self._version, pdu, POLICY, self.signs_with)["signatures"]
+        return {POLICY: {"ed25519:policy_server": signatures[POLICY]["ed25519:policy_server"]}}
+
+    def signed(self, pdu: Pdu) -> Pdu:
+        return sign_event(self._version, pdu, POLICY, self.signs_with)
+
+    def _sign(self, request: HttpRequest) -> tuple[int, Any]:
+        pdu = orjson.loads(request.body or b"")
+        if pdu["content"].get("body") == "spam":
+            return 400, {"errcode": "M_FORBIDDEN", "error": "This looks like spam"}
+        return 200, self.signature(pdu)
+
+
+class Guarded(NamedTuple):
+    federation: Federation
+    alice: Person
+    bob: Person
+    room: str
+    guard: Guard
+    view: View
+
+    def status(self, event_id: str, name: str = "one") -> int:
+        return self.federation.events_of(self.room, name)[event_id].status
+
+
+def guarded_room(federation: Federation, version: str = "12") -> Guarded:
+    one, two = federation.servers("one", "two")
+    alice, bob = one.register("alice"), two.register("bob")
+    room = alice.create_room(preset="public_chat", room_version=version)
+    federation.join(bob, room, via="one")
+    adversary = Adversary(one, POLICY)
+    view = adversary.join(room)
+    guard = Guard(adversary, version)
+    content = {"via": POLICY, "public_keys": {"ed25519": guard.key.verify_key.to_base64()}}
+    alice.set_state(room, "m.room.policy", content)
+    assert guard.asked == 0
+    federation.settle()
+    return Guarded(federation, alice, bob, room, guard, view)
+
+
+@pytest.fixture
+def guarded(federation: Federation) -> Guarded:
+    return guarded_room(federation)
+
+
+@pytest.mark.parametrize("version", ["3", "10", "12"])
+def test_what_it_signs_is_sent_with_its_signature(federation: Federation, version: str) -> None:
+    guarded = guarded_room(federation, version)
+    said = guarded.alice.send(guarded.room, "fine")
+    federation.settle()
+
+    for name in ("one", "two"):
+        assert guarded.status(said, name) == 0
+        assert set(federation.pdu(said, name)["signatures"]) == {"one", POLICY}
+        federation.check_memory(guarded.room, name)
+    assert guarded.guard.asked == 1
+
+
+def test_what_it_refuses_is_not_sent(guarded: Guarded) -> None:
+    before = guarded.federation.events_of(guarded.room, "one")
+    guarded.alice.send(guarded.room, "spam", refused="M_FORBIDDEN")
+    assert guarded.federation.events_of(guarded.room, "one") == before
+    guarded.alice.send(guarded.room, "fine")
+
+
+def test_state_and_memberships_are_asked_about_too(guarded: Guarded) -> None:
+    guarded.alice.set_state(guarded.room, "m.room.topic", {"topic": "t"})
+    guarded.alice.set_state(guarded.room, "m.room.policy", {}, state_key="other")
+    guarded.alice.invite(guarded.room, guarded.federation.all["two"].register("carol"))
+    assert guarded.guard.asked == 3
+
+
+def test_when_it_cannot_be_reached_only_the_policy_can_change(guarded: Guarded) -> None:
+    guarded.federation.network.down.add(POLICY)
+    guarded.alice.send(guarded.room, "fine", refused="M_CONNECTION_FAILED")
+    guarded.alice.set_state(guarded.room, "m.room.policy", {})
+    guarded.alice.send(guarded.room, "free")
+
+
+def test_a_forged_signature_is_none(guarded: Guarded) -> None:
+    guarded.guard.signs_with = SigningKey("policy_server", b"x" * 32)
+    guarded.alice.send(guarded.room, "fine", refused="M_FORBIDDEN")
+
+
+def test_a_server_without_members_in_the_room_is_not_asked(guarded: Guarded) -> None:
+    guarded.alice.kick(guarded.room, guarded.guard.server.user)
+    asked = guarded.guard.asked
+    guarded.alice.send(guarded.room, "spam")
+    assert guarded.guard.asked == asked
+
+
+@pytest.mark.parametrize(("text", "status"), [("fine", 0), ("spam", SOFT_FAILED)])
+def test_a_remote_event_without_signature_is_asked_about(guarded: Guarded, text: str, status: int) -> None:
+    federation, room = guarded.federation, guarded.room
+    event = made(federation, "two", room, "m.room.message", guarded.bob.user_id, {"body": text})
+
+    assert receive(federation, "one", room, [event], origin="two") == {event.event_id: None}
+
+    assert guarded.status(event.event_id) == status
+    assert (POLICY in federation.pdu(event.event_id, "one")["signatures"]) is (status == 0)
+    assert guarded.guard.asked == 1
+    guarded.alice.send(room, "after it")
+
+
+def test_a_remote_event_with_a_forged_signature_is_asked_about(guarded: Guarded) -> None:
+    federation, room = guarded.federation, guarded.room
+    event = made(federation, "two", room, "m.room.message", guarded.bob.user_id, {"body": "spam"})
+    guarded.guard.signs_with = SigningKey("policy_server", b"x" * 32)
+
+    receive(federation, "one", room, [guarded.guard.signed(dict(event.pdu))], origin="two")
+
+    assert guarded.status(event.event_id) == SOFT_FAILED
+    assert guarded.guard.asked == 1
+
+
+def test_a_remote_event_is_soft_failed_while_nobody_can_be_asked(guarded: Guarded) -> None:
+    federation, room = guarded.federation, guarded.room
+    event = made(federation, "two", room, "m.room.message", guarded.bob.user_id, {"body": "fine"})
+    federation.network.down.add(POLICY)
+    receive(federation, "one", room, [event], origin="two")
+    assert guarded.status(event.event_id) == SOFT_FAILED
+
+
+def test_events_of_the_policy_server_itself_keep_both_signatures(guarded: Guarded) -> None:
+    federation, server = guarded.federation, guarded.guard.server
+    server.catch_up(guarded.view)
+    pdu = guarded.guard.signed(server.event(guarded.view, "rules"))
+    server.send([pdu])
+    event_id = guarded.view.name(pdu)
+    assert guarded.status(event_id) == 0
+    assert len(federation.pdu(event_id, "one")["signatures"][POLICY]) == 2
+    assert guarded.guard.asked == 0
+
+
+def test_we_are_no_policy_server(guarded: Guarded) -> None:
+    server = guarded.guard.server
+    answer = server.request("POST", SIGN, {"type": "m.room.message"})
+    assert (answer.status, answer.json["errcode"]) == (404, "M_UNRECOGNIZED")
+    answer = server.request("POST", SIGN, raw=b"{")
+    assert (answer.status, answer.json["errcode"]) in ((400, "M_NOT_JSON"), (401, "M_UNAUTHORIZED"))
+    found = guarded.federation.all["one"].request("GET", "/.well-known/matrix/policy_server")
+    assert (found.status, found.json["errcode"]) == (404, "M_NOT_FOUND")
