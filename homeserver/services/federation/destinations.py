@@ -23,18 +23,20 @@ from homeserver.storage.outgoing import OutgoingStore
 logger = logging.getLogger(__name__)
 
 SAVE_AFTER_S = 2.0
-RETRY_STEP_S = 2.0
+RETRY_STEP_S = 1.0
 MOST_IN_TROUBLE = 50_000
 MOST_COUNTED = 10_000
-ALIVE_EVERY_S = 60.0
-"""A server that speaks to us but cannot be reached is tried again at most so often for it."""
+FIRST_EXTRA_TRY_S = 1.0
+EXTRA_TRIES_EVERY_S = 60.0
+"""A server that speaks to us is tried so soon after its last failure, and then at most so often for it."""
 
 
 @dataclass(slots=True)
 class Trouble:
     """A server's failures. `is_refusal`: it answers, but does not take what we send.
 
-    `is_destination`: something may wait for it.
+    `is_destination`: something may wait for it. `extra_tries`: made before their time, since it spoke to us;
+    `planned_ms`: when it would have been tried without the one under way. `not_before_ms`: its own word.
     """
 
     failing_since_ms: int
@@ -44,6 +46,17 @@ class Trouble:
     last_error: str
     is_refusal: bool = False
     is_destination: bool = False
+    extra_tries: int = 0
+    planned_ms: int = 0
+    not_before_ms: int = 0
+
+    def may_try_early(self, now_ms: int) -> bool:
+        """Is it worth a try, now that it speaks? The more of them failed, the less."""
+        pause_s = min(EXTRA_TRIES_EVERY_S, FIRST_EXTRA_TRY_S * 2.0 ** min(self.extra_tries, 10))
+        return (
+            self.retry_at_ms > now_ms >= self.not_before_ms
+            and now_ms - self.last_failure_ms >= pause_s * 1000
+        )
 
 
 class DestinationView(NamedTuple):
@@ -164,6 +177,7 @@ class Destinations:
         if retry_after_ms is not None:
             longest_ms = int(self._back_off.longest_s * 1000)
             trouble.retry_at_ms = self._clock.now_ms() + max(1_000, min(retry_after_ms, longest_ms))
+            trouble.not_before_ms = trouble.retry_at_ms
             self._plan_retry(destination, trouble)
 
     def note_undelivered(self, destination: ServerName, why: str) -> None:
@@ -174,13 +188,12 @@ class Destinations:
         trouble.is_destination = True
 
     def note_alive(self, destination: ServerName) -> None:
-        """It spoke to us: do not wait longer before trying it."""
+        """It spoke to us: do not wait longer before trying it, unless that has failed often lately."""
         trouble = self._troubles.get(destination)
-        if trouble is None:
-            return
         now_ms = self._clock.now_ms()
-        if trouble.retry_at_ms > now_ms and now_ms - trouble.last_failure_ms >= ALIVE_EVERY_S * 1000:
-            trouble.retry_at_ms = now_ms
+        if trouble is not None and trouble.may_try_early(now_ms):
+            trouble.extra_tries += 1
+            trouble.planned_ms, trouble.retry_at_ms = trouble.retry_at_ms, now_ms
             self._ready(destination)
 
     # Operators
@@ -228,11 +241,14 @@ class Destinations:
             self._make_room()
             self._troubles[server] = trouble
             logger.info("%s cannot be sent to: %s", server, why)
-        trouble.failures += 1
         trouble.last_failure_ms = now_ms
         trouble.last_error = why[:500]
         trouble.is_refusal = False
-        trouble.retry_at_ms = now_ms + int(self._back_off.pause_s(trouble.failures, self._chance) * 1000)
+        if trouble.planned_ms > now_ms:  # an extra try does not lengthen the pauses
+            trouble.retry_at_ms = trouble.planned_ms
+        else:
+            trouble.failures += 1
+            trouble.retry_at_ms = now_ms + int(self._back_off.pause_s(trouble.failures, self._chance) * 1000)
         self._unsaved[server] = None
         self._save_soon()
         self._plan_retry(server, trouble)

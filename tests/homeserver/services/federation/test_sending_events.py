@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.ids import ServerName
 from homeserver.runtime.http_client import HttpAnswer
 from tests.support.destinations import Destination, join_from, leave_from, refusal
 from tests.support.people import Person
@@ -120,8 +121,8 @@ def test_pauses_grow_to_a_day_and_vary(
     server.time.advance(6 * DAY)
     pauses = [later - earlier for earlier, later in pairwise(times)]
     for number, pause in enumerate(pauses):
-        whole = min(DAY, 10 * 2**number)
-        assert whole * 0.5 <= pause <= whole + 10, f"pause {number}"
+        whole = min(DAY, 2 * 1.5**number)
+        assert whole * 0.5 <= pause <= whole + 3, f"pause {number}"
     assert pauses[-1] >= DAY / 2
     assert server.services.traffic.sender.waiting() == 0
 
@@ -133,8 +134,7 @@ def test_a_server_that_speaks_to_us_is_tried_at_once(
     alice.send(room, "hello")
     server.time.advance(4 * 3600)
     server.network.heal()
-    server.time.advance(61)
-    server.services.traffic.destinations.note_alive(far.name)  # type: ignore[arg-type]
+    speak(server, far)
     settle(server)
     assert far.texts == ["hello"]
 
@@ -146,10 +146,32 @@ def test_speaking_to_us_does_not_make_us_hammer_a_server_that_cannot_be_reached(
     alice.send(room, "hello")
     server.time.advance(3600)
     attempts = far.attempts
-    for _ in range(600):
-        server.services.traffic.destinations.note_alive(far.name)  # type: ignore[arg-type]
+    for _ in range(3600):
+        speak(server, far)
         server.time.advance(1)
-    assert far.attempts - attempts <= 11
+    assert far.attempts - attempts <= 60 + 10
+    assert waiting_s(server, far) < 3600, "extra tries do not make the pauses longer"
+
+
+def test_a_server_that_speaks_but_said_when_to_come_back_is_left_alone_until_then(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    far.refuse = lambda body: refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=90_000)
+    alice.send(room, "hello")
+    for _ in range(80):
+        server.time.advance(1)
+        speak(server, far)
+    assert far.attempts == 1
+
+
+def speak(server: WholeServer, far: Destination) -> None:
+    server.services.traffic.destinations.note_alive(ServerName(far.name))
+
+
+def waiting_s(server: WholeServer, far: Destination) -> float:
+    """How long it is left alone from now on."""
+    view = result(server.services.traffic.destinations.get(ServerName(far.name)))
+    return (view.row.retry_at_ms - server.time.now_ms()) / 1000
 
 
 def test_after_a_long_time_the_newest_event_of_each_room_comes_and_nothing_older(

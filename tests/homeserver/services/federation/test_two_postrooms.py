@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from homeserver.protocol.ids import ServerName
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
 from tests.support.destinations import FEDERATING
@@ -86,6 +87,37 @@ def test_a_server_that_was_away_catches_up_on_everything(
     olga.send(shared, "and back")
     server.time.advance(3)
     assert texts(alice, shared)[-1] == "and back"
+
+
+@pytest.mark.parametrize("outage_s", [5, 30, 120])
+def test_after_a_short_partition_both_sides_have_everything_within_seconds(
+    server: WholeServer, alice: Person, olga: Person, shared: str, outage_s: int
+) -> None:
+    server.network.cut("test", "other")
+    for number in range(5):
+        alice.send(shared, f"here {number}")
+        olga.send(shared, f"there {number}")
+        server.time.advance(outage_s / 5)
+    server.network.heal()
+    server.time.advance(
+        3 + outage_s / 2
+    )  # no pause is longer than half the outage, and one side's ends first
+    assert set(texts(alice, shared)) == set(texts(olga, shared)) >= {"here 4", "there 4"}
+
+
+def test_the_first_word_after_a_partition_brings_everything(
+    server: WholeServer, alice: Person, olga: Person, shared: str
+) -> None:
+    """However long it was: whoever gets through wakes the other."""
+    server.network.cut("test", "other")
+    alice.send(shared, "here")
+    olga.send(shared, "there")
+    server.time.advance(6 * 3600)
+    server.network.heal()
+    result(server.services.traffic.destinations.reset(ServerName("other")))
+    server.time.advance(3)
+    assert texts(alice, shared)[-2:] in (["here", "there"], ["there", "here"])
+    assert set(texts(alice, shared)) == set(texts(olga, shared))
 
 
 def test_a_transaction_that_got_lost_is_noticed_and_fetched(
