@@ -117,7 +117,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     push = PushEvaluation(push_rules, account_data, server_name)
     ground = RoomGround(
         server_name, signing_key, config.rooms.default_version, clock, database, stores.rooms, streams,
-        profiles, account_data, push, federation.client, federation.key_ring, tasks,
+        profiles, account_data, push, federation.client, federation.identity_servers, federation.key_ring, tasks,
     )  # fmt: skip
     rooms = room_services(ground)
     counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
@@ -203,6 +203,8 @@ def connect(services: Services) -> None:
             services.typing_notifications.stop(room.room_id, event.sender)
             for member in built.members:
                 if not member.is_local:
+                    is_joined = member.membership == "join"
+                    services.presence.elsewhere.note_member(member.user_id, room.room_id, is_joined=is_joined)
                     continue
                 services.unread.note_membership(room.room_id, member.user_id)
                 if member.membership == "join":

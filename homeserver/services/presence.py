@@ -6,7 +6,7 @@ https://spec.matrix.org/latest/client-server-api/#presence
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from homeserver.protocol.errors import Forbidden, MatrixError
 from homeserver.protocol.ids import RoomId, UserId
@@ -220,6 +220,10 @@ class Presence:
         for room_id in self._rooms.joined_now(user_id):
             found.update(dict.fromkeys(self.visible_in(room_id)))
         return list(found)
+
+    def rooms_of(self, user_id: UserId) -> Collection[RoomId]:
+        """The rooms of a local user, from memory; nothing if they are not in memory."""
+        return self._rooms.joined_now(user_id)
 
     def event(self, user_id: UserId) -> JsonObject:
         """The user's m.presence event, as it is now."""

@@ -83,6 +83,19 @@ class PresenceElsewhere:
             self._tell(user_id, room_id)
         self._wheel.put(user_id, now + BELIEVED_S)
 
+    def note_member(self, user_id: UserId, room_id: RoomId, *, is_joined: bool) -> None:
+        """Somebody came into a room or went: who is in it sees them now, or sees them no more."""
+        person = self._people.get(user_id)
+        if person is None or is_joined == (room_id in person.rooms):
+            return
+        if is_joined:
+            person.rooms = [*person.rooms, room_id]
+            self._by_room.setdefault(room_id, {})[user_id] = None
+            self._tell(user_id, room_id)
+        else:
+            person.rooms = [each for each in person.rooms if each != room_id]
+            self._remove(user_id, room_id)
+
     def visible_in(self, room_id: RoomId) -> Collection[UserId]:
         """Members of the room who are not offline."""
         return self._by_room.get(room_id, {}).keys()
@@ -110,12 +123,15 @@ class PresenceElsewhere:
         if person is None:
             return
         for room_id in person.rooms:
-            people = self._by_room[room_id]
-            people.pop(user_id, None)
-            if not people:
-                del self._by_room[room_id]
+            self._remove(user_id, room_id)
             if tell:
                 self._tell(user_id, room_id)
+
+    def _remove(self, user_id: UserId, room_id: RoomId) -> None:
+        people = self._by_room[room_id]
+        people.pop(user_id, None)
+        if not people:
+            del self._by_room[room_id]
 
     def _doubt(self, user_id: UserId) -> None:
         person = self._people.get(user_id)

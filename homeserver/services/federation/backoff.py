@@ -10,7 +10,7 @@ MOST_GROWTHS = 60
 class BackOff(NamedTuple):
     """Half as long again after each failure, up to `longest_s`, and anything from half of that to all of it.
 
-    So no pause is longer than half the outage so far: a short one is over soon after it is over. And a thousand
+    So pauses are about half of the outage so far, and a short one is soon noticed to be over. And a thousand
     servers that were lost at the same moment do not come back at the same moment.
     """
 

@@ -1,6 +1,6 @@
-"""EDUs on their way out: typing, receipts, presence. They gather for a moment and are encoded once.
+"""EDUs on their way out: typing and receipts. They gather for a moment and are encoded once.
 
-Typing and presence are of no use later, so they live in memory only. Receipts are stored anyway: a server
+Typing is of no use later, so it lives in memory only. Receipts are stored anyway: a server
 that was away gets from there what it lacks, each user's newest only. What must arrive, such as messages to
 devices, goes into the log: `FederationSender.append_edu`.
 https://spec.matrix.org/latest/server-server-api/#edus
@@ -12,7 +12,6 @@ from typing import NamedTuple
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.clock import Clock, DelayedCall
-from homeserver.runtime.tasks import Tasks
 from homeserver.services.federation.outgoing import OutgoingEvents
 from homeserver.services.federation.queue import DestinationQueue, Receipts
 from homeserver.services.federation.sender import FederationSender
@@ -47,7 +46,6 @@ class OutgoingEdus:
         *,
         streams: Streams,
         clock: Clock,
-        tasks: Tasks,
         server_name: ServerName,
     ) -> None:
         self._sender = sender
@@ -55,7 +53,6 @@ class OutgoingEdus:
         self._rooms = rooms
         self._streams = streams
         self._clock = clock
-        self._tasks = tasks
         self._server_name = server_name
         self._typing: dict[tuple[RoomId, UserId], bool] = {}
         self._told_typing: dict[tuple[RoomId, UserId], float] = {}
@@ -98,12 +95,6 @@ class OutgoingEdus:
         self._marks.setdefault(room_id, {})[mark.user_id, mark.thread] = mark
         if self._receipts_timer is None:
             self._receipts_timer = self._clock.call_later(RECEIPTS_GATHER_S, self._flush_receipts)
-
-    def note_presence(self, user_id: UserId, content: JsonObject, room_ids: Iterable[RoomId]) -> None:
-        """A user changed their presence, which members of these rooms may know."""
-        if domain_of(user_id) == self._server_name:
-            telling = self._tell_presence(user_id, content, list(room_ids))
-            self._tasks.start("tell presence elsewhere", telling)
 
     # For the sender
 
@@ -149,15 +140,6 @@ class OutgoingEdus:
             if room is not None:
                 for content in receipt_edus(room_id, marks.values()):
                     self._sender.put_receipts(room.other_servers(), Receipts(content, position))
-
-    async def _tell_presence(self, user_id: UserId, content: JsonObject, room_ids: list[RoomId]) -> None:
-        servers: set[ServerName] = set()
-        for room in (await self._rooms.load_many(room_ids)).values():
-            if room.is_shared:
-                servers |= room.other_servers()
-        if servers:
-            encoded = edu("m.presence", {"push": [{**content, "user_id": user_id}]})
-            self._sender.put_ephemeral(servers, ("m.presence", user_id), encoded)
 
     async def _is_in(self, server: ServerName, room_id: RoomId) -> bool:
         try:

@@ -6,7 +6,6 @@ of devices and keys.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -21,11 +20,11 @@ from homeserver.services.federation.inbox import Inbox
 from homeserver.services.federation.incoming_edus import IncomingEdus
 from homeserver.services.federation.lost_transactions import LostTransactions, PullClient
 from homeserver.services.federation.outgoing import OutgoingEvents
+from homeserver.services.federation.outgoing_presence import OutgoingPresence
 from homeserver.services.federation.room_gates import RoomGates
 from homeserver.services.federation.room_intake import Receiver, RoomIntake
 from homeserver.services.federation.sender import FederationSender, TransactionClient
 from homeserver.services.presence import Presence
-from homeserver.services.presence_news import Told
 from homeserver.services.receipts import Receipts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
@@ -69,6 +68,7 @@ class Traffic:
     intake: RoomIntake
     incoming: IncomingEdus
     inbox: Inbox
+    presence: OutgoingPresence | None
 
     async def start(self) -> None:
         """Recall who is in trouble, go on sending and taking in."""
@@ -80,6 +80,8 @@ class Traffic:
         """Begin nothing new, save what is known. Before the background tasks and the database stop."""
         self.inbox.stop()
         self.edus.stop()
+        if self.presence is not None:
+            self.presence.stop()
         await self.sender.stop()
         await self.destinations.stop()
 
@@ -89,6 +91,8 @@ class Traffic:
             outgoing = built.outgoing
             if outgoing is not None:
                 self.sender.note(built.new.nid, built.event.raw, outgoing.servers, outgoing.besides)
+        if self.presence is not None:
+            self.presence.note_events(room, batch)
 
     async def sent_after(self, server: ServerName, txn_id: str) -> list[SentTransaction] | None:
         """What the server was sent after a transaction; None when that is not known any more."""
@@ -113,9 +117,7 @@ def traffic(
         ground.server_name, client, outgoing, destinations=destinations, streams=streams, clock=clock,
         tasks=tasks,
     )  # fmt: skip
-    edus = OutgoingEdus(
-        sender, outgoing, rooms, streams=streams, clock=clock, tasks=tasks, server_name=ground.server_name
-    )
+    edus = OutgoingEdus(sender, outgoing, rooms, streams=streams, clock=clock, server_name=ground.server_name)
     gates = RoomGates(database, stores.staged_events, rooms)
     intake = RoomIntake(database, stores.staged_events, neighbours.receiver, clock=clock, tasks=tasks)
     presence = neighbours.presence
@@ -129,15 +131,13 @@ def traffic(
     inbox.lost = LostTransactions(database, stores.destinations, client, tasks, inbox.take)
     neighbours.typing_notifications.follow(edus.note_typing)
     neighbours.receipts.follow(lambda room_id, receipt: edus.note_receipt(room_id, _mark(receipt)))
+    outgoing_presence = None
     if presence is not None:
-        presence.follow(partial(_tell_presence, presence, edus))
-    return Traffic(ground, destinations, sender, edus, intake, incoming, inbox)
-
-
-def _tell_presence(presence: Presence, edus: OutgoingEdus, told: Told) -> None:
-    for user_id, rooms in told:
-        content = presence.event(user_id)["content"]
-        edus.note_presence(user_id, content if isinstance(content, dict) else {}, rooms)
+        outgoing_presence = OutgoingPresence(
+            sender, presence, rooms, clock=clock, tasks=tasks, server_name=ground.server_name
+        )
+        presence.follow(outgoing_presence.note)
+    return Traffic(ground, destinations, sender, edus, intake, incoming, inbox, outgoing_presence)
 
 
 def _mark(receipt: Receipt) -> ReadMark:

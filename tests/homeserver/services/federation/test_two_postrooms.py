@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from homeserver.protocol.ids import ServerName
+from homeserver.protocol.ids import RoomId, ServerName
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
 from tests.support.destinations import FEDERATING
@@ -195,6 +195,72 @@ class TestPresence:
         server.network.down.add("other")
         server.time.advance(40 * 60)
         assert presence_of(alice, olga)["presence"] == "offline"
+
+    def test_a_server_that_comes_into_a_room_is_told_who_is_there(
+        self, server: WholeServer, alice: Person, bob: Person, olga: Person
+    ) -> None:
+        alice.ask("PUT", f"/presence/{alice.user_id}/status", {"presence": "online", "status_msg": "in"})
+        room = alice.create_room(members=[bob], preset="public_chat")
+        bob.ask("PUT", f"/presence/{bob.user_id}/status", {"presence": "unavailable"})
+        server.time.advance(10)
+        joining = olga.start_request("POST", f"/join/{room}", {}, server_name="test")
+        server.time.advance(5)
+        assert joining.answer.status == 200, joining.answer.json
+        assert presence_of(olga, alice)["status_msg"] == "in"
+        assert presence_of(olga, bob)["presence"] == "unavailable"
+        assert len(presences_sent(server, "other")) == 1
+
+    def test_coming_and_going_does_not_make_it_be_told_again_and_again(
+        self, server: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        alice.ask("PUT", f"/presence/{alice.user_id}/status", {"presence": "online"})
+        for _ in range(10):
+            for act in ("leave", "join"):
+                olga.start_request("POST", f"/rooms/{shared}/{act}", {}, server_name="test")
+                server.time.advance(2)
+        assert len(presences_sent(server, "other")) <= 3
+
+    def test_whom_our_user_meets_in_another_servers_room_is_told(
+        self, server: WholeServer, alice: Person, olga: Person
+    ) -> None:
+        room = olga.create_room(preset="public_chat")
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "online", "status_msg": "there"})
+        alice.ask("PUT", f"/presence/{alice.user_id}/status", {"presence": "online", "status_msg": "here"})
+        server.time.advance(10)
+        joining = alice.start_request("POST", f"/join/{room}", {}, server_name="other")
+        server.time.advance(5)
+        assert joining.answer.status == 200, joining.answer.json
+        assert presence_of(olga, alice)["status_msg"] == "here"
+        assert presence_of(alice, olga)["status_msg"] == "there"
+
+    def test_who_does_not_change_for_hours_is_still_there(
+        self, server: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "unavailable"})
+        held = olga.start_sync(set_presence="unavailable")
+        for _ in range(4 * 120):
+            server.time.advance(30)
+            if held.is_done:
+                assert held.answer
+                held = olga.start_sync(set_presence="unavailable")
+        assert presence_of(alice, olga)["presence"] == "unavailable"
+
+    def test_who_left_is_seen_no_more(
+        self, server: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "online"})
+        server.time.advance(3)
+        olga.leave(shared)
+        server.time.advance(3)
+        assert alice.request("GET", f"/presence/{olga.user_id}/status").status == 403
+        assert "@olga:other" not in server.services.presence.visible_in(RoomId(shared))
+
+
+def presences_sent(server: WholeServer, name: str) -> list[Any]:
+    """The m.presence EDUs that went there."""
+    bodies = [orjson.loads(request.body) for host, request in server.network.sent if host == name
+              and request.method == "PUT" and "/send/" in request.path and request.body]  # fmt: skip
+    return [edu for body in bodies for edu in body["edus"] if edu["edu_type"] == "m.presence"]
 
 
 def test_presence_stays_here_unless_the_operator_wants_it(
