@@ -1,7 +1,7 @@
 """Presence of local users on its way to other servers.
 
-A change goes to all servers that share a room with the user; a server that comes into a room is told once who is
-there. Nothing is stored, and servers forget presence they do not hear of again: so it is repeated now and then.
+A change goes to all servers that share a room with the user; a server that comes into a room is told once
+who is there. Nothing is stored, and servers forget what they do not hear again: it is repeated now and then.
 https://spec.matrix.org/latest/server-server-api/#presence
 """
 
@@ -115,7 +115,7 @@ class OutgoingPresence:
                         return list(people)
         return list(people)
 
-    async def _tell(self, user_id: UserId, room_ids: Sequence[RoomId]) -> None:
+    async def _tell(self, user_id: UserId, room_ids: list[RoomId]) -> None:
         servers: set[ServerName] = set()
         for room in (await self._rooms.load_many(room_ids)).values():
             if room.is_shared:
