@@ -11,6 +11,7 @@ from homeserver.http.request import Request
 from homeserver.http.routing import Route
 from homeserver.protocol import canonical_json
 from homeserver.protocol.canonical_json import NotCanonical
+from homeserver.protocol.damaged_json import check_whole, signed_forms
 from homeserver.protocol.errors import Forbidden, NotJson, Unauthorized
 from homeserver.protocol.ids import ServerName, is_server_name
 from homeserver.protocol.request_signatures import (
@@ -25,6 +26,37 @@ from homeserver.services.key_ring import KeyRing
 from homeserver.services.rate_limits import RateLimits, network_of
 
 MAX_KEY_ID_CHARACTERS = 200
+
+
+class _Body:
+    """A request's body. `is_read`: it is JSON, all of it; else one of its entries may still be at fault."""
+
+    def __init__(self, request: Request) -> None:
+        self._raw = request.body or None
+        self._is_read = True
+        if self._raw is not None:
+            try:
+                orjson.loads(self._raw)
+            except ValueError as error:
+                self._is_read = False
+                if not self._raw.strip().startswith(b"{"):
+                    raise NotJson(f"The body is not JSON: {error}") from None
+
+    def check(self) -> None:
+        """Raise NotJson unless it is one object: only then did its sender sign what is put around it."""
+        if not self._is_read and self._raw is not None:
+            check_whole(self._raw)
+
+    def forms(self) -> Iterator[bytes | None]:
+        """What may have been signed: the body as it came, which costs nothing, or its canonical form."""
+        raw = self._raw
+        yield raw
+        if raw is None:
+            yield b"{}"  # some sign an empty object where they send nothing
+        elif self._is_read:
+            yield from _canonical_forms(raw)
+        else:
+            yield from signed_forms(raw)
 
 
 class FederationAccess:
@@ -51,7 +83,7 @@ class FederationAccess:
         """Raises Unauthorized, Forbidden, NotJson and LimitExceeded. At once where the key is in memory."""
         claim = parse_authorization(request.header("authorization"))
         origin = self._check_claim(claim)
-        body = _body_of(request)
+        body = _Body(request)
         key = self._key_ring.known_key(origin, claim.key_id, self._clock.now_ms())
         if key is not None:
             self._admit(request, claim, key, body)
@@ -59,7 +91,7 @@ class FederationAccess:
         self._limits.spend("unknown_servers", network_of(request.client_ip))
         return self._admit_later(request, claim, body)
 
-    async def _admit_later(self, request: Request, claim: RequestSignature, body: bytes | None) -> None:
+    async def _admit_later(self, request: Request, claim: RequestSignature, body: _Body) -> None:
         origin = ServerName(claim.origin)
         key = await self._key_ring.verify_key(origin, claim.key_id, self._clock.now_ms())
         self._admit(request, claim, key, body)
@@ -76,7 +108,7 @@ class FederationAccess:
             raise Forbidden(f"This server does not speak with {claim.origin}")
         return ServerName(claim.origin)
 
-    def _admit(self, request: Request, claim: RequestSignature, key: VerifyKey, body: bytes | None) -> None:
+    def _admit(self, request: Request, claim: RequestSignature, key: VerifyKey, body: _Body) -> None:
         origin = ServerName(claim.origin)
         self._verify(request, claim, key, body)
         self._limits.spend("federation_requests", origin)
@@ -84,27 +116,17 @@ class FederationAccess:
         if self._note_origin is not None:
             self._note_origin(origin)
 
-    def _verify(self, request: Request, claim: RequestSignature, key: VerifyKey, body: bytes | None) -> None:
-        for target in _targets_of(request):
-            for content in _forms_of(body):
+    def _verify(self, request: Request, claim: RequestSignature, key: VerifyKey, body: _Body) -> None:
+        for content in body.forms():
+            for target in _targets_of(request):
                 message = request_bytes(request.method, target, claim.origin, self._server_name, content)
                 try:
                     key.verify(message, claim.signature)
                 except BadSignature:
                     continue
+                body.check()
                 return
         raise Unauthorized(f"The signature of {claim.origin} on the request is not valid")
-
-
-def _body_of(request: Request) -> bytes | None:
-    """The body, which must be JSON: only then is what is put around it below what its sender has signed."""
-    if not request.body:
-        return None
-    try:
-        orjson.loads(request.body)
-    except ValueError as error:
-        raise NotJson(f"The body is not JSON: {error}") from None
-    return request.body
 
 
 def _targets_of(request: Request) -> Iterator[str]:
@@ -116,16 +138,14 @@ def _targets_of(request: Request) -> Iterator[str]:
         yield f"{request.path}?"
 
 
-def _forms_of(body: bytes | None) -> Iterator[bytes | None]:
-    """What may have been signed: the body as it came, which costs nothing, or its canonical form."""
-    yield body
-    if body is None:
-        yield b"{}"  # some sign an empty object where they send nothing
-        return
-    value = canonical_json.decode(body)
+def _canonical_forms(raw: bytes) -> Iterator[bytes]:
     try:
+        value = canonical_json.decode(raw)
         canonical = canonical_json.encode(value)
     except NotCanonical:
         canonical = canonical_json.encode_lenient(value)
-    if canonical != body:
+    except NotJson:  # a key that stands twice, or deep nesting
+        yield from signed_forms(raw)
+        return
+    if canonical != raw:
         yield canonical

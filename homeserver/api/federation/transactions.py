@@ -5,11 +5,10 @@ https://spec.matrix.org/latest/server-server-api/#transactions
 
 from typing import Protocol
 
-import orjson
-
 from homeserver.http.reply import RawJson
 from homeserver.http.request import Request
 from homeserver.protocol import canonical_json
+from homeserver.protocol.damaged_json import read_entries
 from homeserver.protocol.errors import BadJson, NotJson
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import Json, JsonObject
@@ -38,14 +37,11 @@ async def pull(services: HasTraffic, request: Request) -> JsonObject:
 
 
 def _body(request: Request) -> JsonObject:
-    """Numbers of events in old rooms stay as they are; an event nested too deep harms only itself."""
+    """Numbers of events in old rooms stay as they are; an entry that is not JSON as it should be is None."""
     try:
         value = canonical_json.decode(request.body)
     except NotJson:
-        try:
-            value = orjson.loads(request.body)
-        except ValueError as error:
-            raise NotJson(f"The body is not JSON: {error}") from None
+        return read_entries(request.body, ("pdus", "edus"))
     if not isinstance(value, dict):
         raise BadJson("A transaction is a JSON object")
     return value

@@ -203,7 +203,7 @@ def test_a_signature_is_for_one_method_and_body(house: House) -> None:
     assert house.ask("PUT", header=header, sent={"a": 1}).status == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b"nonsense", b'{"a":1}x', b"\xff", b'{"a":"\\ud800"}'])
+@pytest.mark.parametrize("body", [b"{", b"nonsense", b'{"a":1}x', b"\xff", b'{"a":1'])
 def test_a_body_that_is_no_json_is_refused_before_its_signature(house: House, body: bytes) -> None:
     assert house.ask("PUT", body=body).errcode == "M_NOT_JSON"
 
