@@ -17,6 +17,7 @@ from homeserver.protocol.server_names import ServerAcl
 from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.federation import FederationClient
 from homeserver.remote.federation_requests import Identity, SignedRequests
+from homeserver.remote.identity_servers import IdentityServers
 from homeserver.remote.server_discovery import ServerDiscovery
 from homeserver.remote.server_keys import ServerKeyFetcher
 from homeserver.runtime.addresses import AddressGuard
@@ -54,6 +55,7 @@ class Federation:
 
     policy: ServerAcl
     client: FederationClient
+    identity_servers: IdentityServers
     key_ring: KeyRing
     notary: Notary
 
@@ -90,6 +92,7 @@ def build_federation(
     return Federation(
         policy,
         FederationClient(requests, outside.http, clock),
+        IdentityServers(outside.http, config.federation.identity_servers),
         key_ring,
         Notary(own, policy, key_ring, database, store),
     )

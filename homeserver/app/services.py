@@ -117,7 +117,8 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     push = PushEvaluation(push_rules, account_data, server_name)
     ground = RoomGround(
         server_name, signing_key, config.rooms.default_version, clock, database, stores.rooms, streams,
-        profiles, account_data, push, federation.client, federation.identity_servers, federation.key_ring, tasks,
+        profiles, account_data, push, federation.client, federation.identity_servers, federation.key_ring,
+        tasks,
     )  # fmt: skip
     rooms = room_services(ground)
     counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)

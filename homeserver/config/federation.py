@@ -51,4 +51,5 @@ class Federation:
     presence: bool = False
     longest_back_off_hours: int = setting(24, check=_hours)
     trusted_key_servers: tuple[ServerName, ...] = setting((ServerName("matrix.org"),), check=_server_names)
+    identity_servers: tuple[ServerName, ...] = setting((), check=_server_names)
     old_signing_keys: tuple[OldSigningKey, ...] = ()

@@ -31,6 +31,7 @@ class RateLimits:
     room_creations: Limit | None = Limit(0.1, 10)
     joins: Limit | None = Limit(0.5, 20)
     invites: Limit | None = Limit(0.5, 20)
+    third_party_invites: Limit | None = Limit(0.05, 10)
     membership_changes: Limit | None = Limit(1, 30)
     registration_requests: Limit | None = Limit(1, 20)
     registrations: Limit | None = Limit(0.1, 5)
@@ -52,6 +53,7 @@ class RateLimits:
     federation_requests: Limit | None = Limit(200, 2000)
     unknown_servers: Limit | None = Limit(5, 100)
     remote_lookups: Limit | None = Limit(1, 30)
+    third_party_bindings: Limit | None = Limit(1, 20)
     notary_queries: Limit | None = Limit(2, 50)
 
     def by_name(self) -> dict[str, Limit | None]:

@@ -56,6 +56,7 @@ LIMITED_BESIDES = {
     ("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}"),
     ("POST", "/_matrix/key/v2/query"),
     ("GET", "/_matrix/key/v2/query/{serverName}"),
+    ("PUT", "/_matrix/federation/v1/3pid/onbind"),
 }
 """We have a rate limit; the specification foresees none."""
 

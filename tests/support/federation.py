@@ -33,7 +33,7 @@ registration: {{mode: open}}
 passwords: {{hash_passes: 1, hash_memory_kib: 8}}
 rate_limits: {{enabled: false}}
 presence: {{enabled: false}}
-federation: {{trusted_key_servers: []}}
+federation: {{trusted_key_servers: [], identity_servers: [id.example]}}
 """
 STEPS = 200
 STEP_S = 0.05

@@ -3,11 +3,14 @@
 https://spec.matrix.org/latest/client-server-api/#room-membership
 """
 
+from typing import Any
+
 import msgspec
 
 from homeserver.api.client.events import HasRooms
+from homeserver.api.client.third_party_invites import ByAddress, HasThirdPartyInvites, count, proof_of
 from homeserver.http.request import Request
-from homeserver.protocol.errors import ThreepidDenied
+from homeserver.protocol.errors import MissingParam
 from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, is_server_name, parse_user_id
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.rooms.remote_directory import Located
@@ -19,7 +22,7 @@ class Reason(msgspec.Struct):
 
 class Join(msgspec.Struct):
     reason: str | None = None
-    third_party_signed: dict[str, msgspec.Raw] | None = None
+    third_party_signed: dict[str, Any] | None = None
 
 
 class About(msgspec.Struct):
@@ -36,8 +39,6 @@ class About(msgspec.Struct):
 class Invite(msgspec.Struct):
     user_id: str | None = None
     reason: str | None = None
-    id_server: str | None = None
-    medium: str | None = None
     address: str | None = None
 
 
@@ -47,12 +48,12 @@ async def joined_rooms(services: HasRooms, request: Request) -> JsonObject:
 
 async def join_room(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
     body = request.json(Join, allow_empty=True)
-    return await _join(services, request, Located(room_id, []), body.reason)
+    return await _join(services, request, Located(room_id, []), body)
 
 
 async def join(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
     body = request.json(Join, allow_empty=True)
-    return await _join(services, request, await located(services, request, room_id_or_alias), body.reason)
+    return await _join(services, request, await located(services, request, room_id_or_alias), body)
 
 
 async def knock(services: HasRooms, request: Request, room_id_or_alias: str) -> JsonObject:
@@ -74,12 +75,18 @@ async def forget(services: HasRooms, request: Request, room_id: RoomId) -> JsonO
     return {}
 
 
-async def invite(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:
-    body = request.json(Invite)
-    if body.user_id is None:
-        raise ThreepidDenied("Invites by e-mail address or phone number need an identity server")
-    target = parse_user_id(body.user_id)
-    await services.rooms.membership.invite(request.requester.user_id, room_id, target, reason=body.reason)
+async def invite(services: HasThirdPartyInvites, request: Request, room_id: RoomId) -> JsonObject:
+    body, sender = request.json(Invite), request.requester.user_id
+    if body.user_id is not None:
+        target = parse_user_id(body.user_id)
+        await services.rooms.membership.invite(sender, room_id, target, reason=body.reason)
+        return {}
+    if body.address is None:
+        raise MissingParam("Whom to invite is said by user_id, or by id_server, medium and address")
+    wanted = request.json(ByAddress).wanted()
+    services.rooms.third_party_invites.check_trusted(wanted.server)
+    count(services, request, 1)
+    await services.rooms.third_party_invites.offer(sender, room_id, wanted)
     return {}
 
 
@@ -111,9 +118,12 @@ async def located(services: HasRooms, request: Request, room_id_or_alias: str) -
     return Located(room_id, [*servers, *via])
 
 
-async def _join(services: HasRooms, request: Request, where: Located, reason: str | None) -> JsonObject:
+async def _join(services: HasRooms, request: Request, where: Located, body: Join) -> JsonObject:
     requester = request.requester
+    if body.third_party_signed is not None:
+        proof = proof_of(body.third_party_signed)
+        await services.rooms.third_party_invites.complete(where.room_id, requester.user_id, proof)
     await services.rooms.membership.join(
-        requester.user_id, where.room_id, via=where.servers, reason=reason, is_guest=requester.is_guest
+        requester.user_id, where.room_id, via=where.servers, reason=body.reason, is_guest=requester.is_guest
     )
     return {"room_id": where.room_id}

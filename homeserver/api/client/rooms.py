@@ -9,6 +9,7 @@ import msgspec
 
 from homeserver.api.client.asking_elsewhere import KnowsPeople, count_strangers, require_user
 from homeserver.api.client.events import HasRooms
+from homeserver.api.client.third_party_invites import ByAddress, HasThirdPartyInvites, count
 from homeserver.http.request import Request
 from homeserver.protocol.ids import (
     RoomAlias,
@@ -43,7 +44,7 @@ class CreateRoom(msgspec.Struct):
     name: str | None = None
     topic: str | None = None
     invite: list[str] | None = None
-    invite_3pid: list[JsonDict] | None = None
+    invite_3pid: list[ByAddress] | None = None
     room_version: str | None = None
     creation_content: JsonDict | None = None
     initial_state: list[InitialState] | None = None
@@ -78,7 +79,7 @@ class DirectorySearch(msgspec.Struct):
     third_party_instance_id: str | None = None
 
 
-async def create(services: HasRooms, request: Request) -> JsonObject:
+async def create(services: HasThirdPartyInvites, request: Request) -> JsonObject:
     body = request.json(CreateRoom, allow_empty=True)
     wanted = NewRoom(
         visibility=body.visibility or "private",
@@ -86,7 +87,7 @@ async def create(services: HasRooms, request: Request) -> JsonObject:
         name=body.name,
         topic=body.topic,
         invite=body.invite or (),
-        invite_3pid=body.invite_3pid or (),
+        invite_3pid=[invited.wanted() for invited in body.invite_3pid or ()],
         room_version=body.room_version,
         creation_content=body.creation_content or {},
         initial_state=[
@@ -96,6 +97,10 @@ async def create(services: HasRooms, request: Request) -> JsonObject:
         is_direct=bool(body.is_direct),
         power_level_content_override=body.power_level_content_override or {},
     )
+    for invited in wanted.invite_3pid:
+        services.rooms.third_party_invites.check_trusted(invited.server)
+    if wanted.invite_3pid:
+        count(services, request, len(wanted.invite_3pid))
     return {"room_id": await services.rooms.creation.create(request.requester.user_id, wanted)}
 
 

@@ -12,11 +12,13 @@ from homeserver.api.federation.events import large_json, pdus
 from homeserver.http.reply import Reply
 from homeserver.http.request import Request
 from homeserver.protocol.errors import InvalidParam, MissingParam
-from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, parse_user_id
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, parse_room_id, parse_user_id
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.federation.answering import Answering
 from homeserver.services.federation.handed_in import HandedIn
+from homeserver.services.federation.invites import Bound
 from homeserver.services.federation.joining import Template
+from homeserver.services.rooms.third_party_invites import Proof
 
 OLDEST_VERSION = "1"
 MOST_BOUND = 100
@@ -39,13 +41,11 @@ class Invite(msgspec.Struct):
 class BoundInvite(msgspec.Struct):
     room_id: str
     sender: str
-    mxid: str
+    signed: dict[str, Any]
 
 
-class Bound(msgspec.Struct):
+class Binding(msgspec.Struct):
     mxid: str
-    medium: str
-    address: str
     invites: list[BoundInvite] = []
 
 
@@ -124,14 +124,15 @@ async def exchange_third_party_invite(
 
 
 async def on_bind(services: HasAnswering, request: Request) -> JsonObject:
-    """An identity server says that somebody's address was verified. It is not signed, so it invites nobody.
-
-    It will when this server has identity servers that it trusts.
-    """
-    body = request.json(Bound)
-    parse_user_id(body.mxid)
+    """An identity server says that an address was found to be that of one of our users."""
+    body = request.json(Binding)
     if len(body.invites) > MOST_BOUND:
         raise InvalidParam(f"At most {MOST_BOUND} invites at once")
+    invites = [
+        Bound(parse_room_id(invite.room_id), Proof(parse_user_id(invite.sender), invite.signed))
+        for invite in body.invites
+    ]
+    await services.answering.invites.bind(parse_user_id(body.mxid), invites)
     return {}
 
 

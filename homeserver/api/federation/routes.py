@@ -47,7 +47,7 @@ ROOMS = (
     Route("GET", MAKE_LEAVE, rooms.make_leave, Auth.FEDERATION),
     Route("PUT", f"{V2}/send_leave/{{roomId}}/{{eventId}}", rooms.send_leave, Auth.FEDERATION),
     Route("PUT", EXCHANGE, rooms.exchange_third_party_invite, Auth.FEDERATION),
-    Route("PUT", f"{V1}/3pid/onbind", rooms.on_bind, Auth.NONE),
+    Route("PUT", f"{V1}/3pid/onbind", rooms.on_bind, Auth.NONE, limited="third_party_bindings"),
 )
 QUERIES = (
     Route("GET", f"{V1}/publicRooms", queries.public_rooms, Auth.FEDERATION),
@@ -78,5 +78,9 @@ ROUTES: tuple[Route, ...] = (
     *POLICY,
 )
 
-OWN_ROUTES = (Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),)
-"""What only Postrooms ask one another."""
+OWN_ROUTES = (
+    # The prose of the identity service API says POST, and identity servers do.
+    Route("POST", f"{V1}/3pid/onbind", rooms.on_bind, Auth.NONE, limited="third_party_bindings"),
+    Route("GET", "/_postroom/federation/v1/pull", transactions.pull, Auth.FEDERATION),
+)
+"""What the table of the specification lacks; the last is what only Postrooms ask one another."""

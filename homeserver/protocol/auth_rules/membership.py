@@ -1,19 +1,15 @@
 """The rules for m.room.member: join, restricted join, invite, third-party invite, leave, ban, knock."""
 
-from collections.abc import Iterator, Mapping
-from itertools import islice, product
+from collections.abc import Mapping
 
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY, PowerLevels, is_creator
-from homeserver.protocol.canonical_json import NotCanonical
 from homeserver.protocol.errors import AuthFailure
 from homeserver.protocol.event_types import JOIN_RULES, MEMBER, THIRD_PARTY_INVITE
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import domain_of
 from homeserver.protocol.json_values import Json
-from homeserver.protocol.signatures import ALGORITHM, BadSignature, VerifyKey, json_to_sign, signing_key_ids
-
-MAX_SIGNATURE_CHECKS = 256
-"""How many pairs of key and signature a third-party invite is tried with: senders choose both numbers."""
+from homeserver.protocol.signatures import signing_key_ids
+from homeserver.protocol.third_party_invites import keys_that_signed
 
 
 def check_member(event: Event, state: Mapping[StateKey, Event], levels: PowerLevels) -> None:
@@ -133,7 +129,7 @@ class _MemberCheck:
             raise self._refusal(f"{rule}.5", "The room has no third-party invite with this token")
         if offer.sender != self.event.sender:
             raise self._refusal(f"{rule}.6", f"The third-party invite was not made by {self.event.sender}")
-        if not _is_signed_by_any(signed, offer.content):
+        if not any(keys_that_signed(signed, offer.content)):
             raise self._refusal(f"{rule}.8", "No key of the third-party invite has signed it")
 
     def _check_leave(self, rule: str) -> None:
@@ -179,41 +175,3 @@ class _MemberCheck:
 
     def _refusal(self, rule: str, message: str) -> AuthFailure:
         return AuthFailure(f"{self.version.member_rule}.{rule}", message)
-
-
-def _is_signed_by_any(signed: Mapping[str, Json], offer: Mapping[str, Json]) -> bool:
-    """Did any key of the m.room.third_party_invite make any signature of `signed`?"""
-    try:
-        message = json_to_sign(signed)
-    except NotCanonical:
-        return False
-    pairs = product(list(_public_keys(offer)), list(_signatures(signed)))
-    return any(_made(key, signature, message) for key, signature in islice(pairs, MAX_SIGNATURE_CHECKS))
-
-
-def _made(key: VerifyKey, signature: str, message: bytes) -> bool:
-    try:
-        key.verify(message, signature)
-    except BadSignature:
-        return False
-    return True
-
-
-def _public_keys(offer: Mapping[str, Json]) -> Iterator[VerifyKey]:
-    listed = offer.get("public_keys")
-    entries = listed if isinstance(listed, list) else []
-    for holder in (offer, *entries):
-        text = holder.get("public_key") if isinstance(holder, dict) else None
-        if isinstance(text, str):
-            try:
-                yield VerifyKey.from_base64(f"{ALGORITHM}:", text)
-            except ValueError:
-                continue
-
-
-def _signatures(signed: Mapping[str, Json]) -> Iterator[str]:
-    signatures = signed.get("signatures")
-    for by_server in (signatures if isinstance(signatures, dict) else {}).values():
-        for key_id, signature in (by_server if isinstance(by_server, dict) else {}).items():
-            if key_id.startswith(f"{ALGORITHM}:") and isinstance(signature, str):
-                yield signature

@@ -39,7 +39,7 @@ def answering(ground: RoomGround, rooms: RoomServices, accounts: AccountStore) -
     asking = AskingServers(ground.database, graph, rooms.rooms)
     ports = QueryPorts(rooms.aliases, rooms.directory, rooms.spaces, ground.profiles, ground.streams)
     invite_ports = InvitePorts(
-        ground.key_ring, rooms.receiving, rooms.membership, accounts, rooms.membership.blocks
+        ground.key_ring, rooms.receiving, rooms.third_party_invites, accounts, rooms.membership.blocks
     )
     return Answering(
         server_name=ground.server_name,

@@ -21,12 +21,14 @@ from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_us
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.protocol.signatures import sign_event
+from homeserver.remote.errors import RemoteError
 from homeserver.services.federation.asking import AskingServers
 from homeserver.services.federation.handed_in import HandedIn, membership_event
 from homeserver.services.rooms.ground import RoomGround
-from homeserver.services.rooms.membership import InviteBlocks
+from homeserver.services.rooms.membership import InviteBlocks, RoomUnreachable
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.stripped_state import MOST_STRIPPED, stripped
+from homeserver.services.rooms.third_party_invites import Proof
 from homeserver.storage.accounts import AccountStore
 
 logger = logging.getLogger(__name__)
@@ -53,13 +55,24 @@ class TakesInvites(Protocol):
         """A membership of a local user in a room this server is not in."""
 
 
-class SendsInvites(Protocol):
-    """`RoomMembership`."""
+class CompletesInvites(Protocol):
+    """`ThirdPartyInvites`."""
 
-    async def invite(
-        self, sender: UserId, room_id: RoomId, target: UserId, *, extra: JsonObject | None = None
-    ) -> None:
-        """Invite in the name of a local user."""
+    async def complete(self, room_id: RoomId, target: UserId, proof: Proof) -> None:
+        """Invite a user for whom an identity server has signed."""
+
+
+class NotNow(MatrixError):
+    """What others have to say is missing. Status 500 and above would tell that this server is not well."""
+
+    status, errcode = 400, "M_CONNECTION_FAILED"
+
+
+class Bound(NamedTuple):
+    """An invite that waited for an address to be somebody's."""
+
+    room_id: RoomId
+    proof: Proof
 
 
 class Ports(NamedTuple):
@@ -67,7 +80,7 @@ class Ports(NamedTuple):
 
     keys: Keys
     receiving: TakesInvites
-    membership: SendsInvites
+    third_party_invites: CompletesInvites
     accounts: AccountStore
     blocks: InviteBlocks
 
@@ -105,9 +118,9 @@ class Invites:
         return signed
 
     async def exchange(self, origin: ServerName, room_id: RoomId, body: JsonObject) -> None:
-        """A third-party invite was accepted: invite for whoever of ours made it.
+        """A third-party invite of one of ours was accepted: invite in their name.
 
-        Raises InvalidParam, Forbidden.
+        Raises InvalidParam, Forbidden; NotNow when the key cannot be checked, or the user's server not asked.
         """
         await self._asking.room(origin, room_id)
         sender, target, content = body.get("sender"), body.get("state_key"), body.get("content")
@@ -115,16 +128,43 @@ class Invites:
             raise InvalidParam(f"This is no membership event of {room_id}")
         if not isinstance(content, dict) or content.get("membership") != "invite":
             raise InvalidParam("This is not an invite")
-        if not isinstance(content.get("third_party_invite"), dict):
-            raise InvalidParam("content.third_party_invite is missing")
+        invite = content.get("third_party_invite")
+        signed = invite.get("signed") if isinstance(invite, dict) else None
+        if not isinstance(signed, dict):
+            raise InvalidParam("content.third_party_invite.signed is missing")
         if not _is_user(sender) or not _is_user(target):
             raise InvalidParam("sender and state_key are user IDs")
         if domain_of(str(target)) != origin:
             raise Forbidden(f"{target} is not a user of {origin}")
         if domain_of(str(sender)) != self._server_name:
             raise Forbidden(f"{sender} is not a user of this server")
-        extra: JsonObject = {"third_party_invite": content["third_party_invite"]}
-        await self._ports.membership.invite(UserId(str(sender)), room_id, UserId(str(target)), extra=extra)
+        proof = Proof(UserId(str(sender)), signed)
+        try:
+            await self._ports.third_party_invites.complete(room_id, UserId(str(target)), proof)
+        except RemoteError as error:
+            raise NotNow(error.message) from error
+
+    async def bind(self, user_id: UserId, invites: Sequence[Bound]) -> None:
+        """An identity server says that an address is the user's, for whom invites wait.
+
+        Nobody has signed that, but each invite is signed. Raises InvalidParam; RemoteError when one of them
+        is to be tried again: identity servers do.
+        """
+        if domain_of(user_id) != self._server_name:
+            raise InvalidParam(f"{user_id} is not a user of this server")
+        account = await self._database.look_up(self._ports.accounts.account, user_id)
+        if account is None or account.is_deactivated:
+            return
+        failure: RemoteError | None = None
+        for room_id, proof in invites:
+            try:
+                await self._ports.third_party_invites.complete(room_id, user_id, proof)
+            except MatrixError as error:
+                logger.info("%s is not invited to %s after all: %s", user_id, room_id, error)
+                if isinstance(error, RemoteError | RoomUnreachable):
+                    failure = RemoteError(error.message)
+        if failure is not None:
+            raise failure
 
     async def _check_target(self, event: Event) -> None:
         """Is the invite for a user of ours, who takes invites from the sender?"""

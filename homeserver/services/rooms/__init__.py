@@ -28,6 +28,7 @@ from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.spaces import Spaces
 from homeserver.services.rooms.state import RoomState
+from homeserver.services.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.services.rooms.transactions import Transactions
 from homeserver.services.rooms.upgrades import RoomUpgrades
 from homeserver.services.rooms.user_rooms import UserRooms
@@ -47,6 +48,7 @@ class RoomServices:
     transactions: Transactions
     visibility: Visibility
     membership: RoomMembership
+    third_party_invites: ThirdPartyInvites
     creation: RoomCreation
     sending: RoomSending
     state: RoomState
@@ -84,7 +86,9 @@ def room_services(ground: RoomGround) -> RoomServices:
     shown = _Shown(ground)
     membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
     writer.follow(RoomGuests(ground, rooms, membership).note)
-    creation = RoomCreation(ground, writer, membership, shown.profile_of)
+    drafting = Drafting(ground, events)
+    third_party_invites = ThirdPartyInvites(ground, writer, rooms, user_rooms, drafting, membership)
+    creation = RoomCreation(ground, writer, membership, third_party_invites, shown.profile_of)
     transactions = Transactions(database, stores.events, ground.clock)
     remote_directory = RemoteDirectory(ground.client, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
@@ -95,7 +99,6 @@ def room_services(ground: RoomGround) -> RoomServices:
         ground, RoomParts(rooms, events, writer, user_rooms), keys=ground.key_ring, remote=ground.client
     )
     state.complete = receiving.complete
-    drafting = Drafting(ground, events)
     membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
     history.older = RoomBackfill(ground, events, receiving, ground.client)
     directory = RoomDirectory(database, stores.rooms, rooms)
@@ -108,6 +111,7 @@ def room_services(ground: RoomGround) -> RoomServices:
         transactions=transactions,
         visibility=visibility,
         membership=membership,
+        third_party_invites=third_party_invites,
         creation=creation,
         sending=sending,
         state=state,

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from homeserver.protocol import event_types
 from homeserver.protocol.canonical_json import encode
@@ -16,7 +17,6 @@ from homeserver.protocol.errors import (
     InvalidRoomState,
     MatrixError,
     RoomInUse,
-    ThreepidDenied,
 )
 from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_user_id
 from homeserver.protocol.json_values import Json, JsonObject
@@ -24,6 +24,7 @@ from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import ProfileOf, RoomMembership
+from homeserver.services.rooms.third_party_invites import ThirdPartyInvites, Wanted
 from homeserver.services.rooms.writer import Proposal, RoomWriter
 from homeserver.storage.rooms import AliasRow
 
@@ -48,7 +49,7 @@ class NewRoom:
     name: str | None = None
     topic: str | None = None
     invite: Sequence[str] = ()
-    invite_3pid: Sequence[JsonObject] = ()
+    invite_3pid: Sequence[Wanted] = ()
     room_version: str | None = None
     creation_content: JsonObject = field(default_factory=dict)
     initial_state: Sequence[StateItem] = ()
@@ -75,10 +76,12 @@ class RoomCreation:
     """Makes rooms."""
 
     def __init__(
-        self, ground: RoomGround, writer: RoomWriter, membership: RoomMembership, profile_of: ProfileOf
-    ) -> None:
+        self, ground: RoomGround, writer: RoomWriter, membership: RoomMembership,
+        third_party_invites: ThirdPartyInvites, profile_of: ProfileOf,
+    ) -> None:  # fmt: skip
         self._writer = writer
         self._membership = membership
+        self._third_party_invites = third_party_invites
         self._store = ground.stores.rooms
         self._profile_of = profile_of
         self._server_name = ground.server_name
@@ -88,8 +91,6 @@ class RoomCreation:
         """Raises UnsupportedRoomVersion, RoomInUse, InvalidRoomState, InviteBlocked, Forbidden."""
         version = room_version(wanted.room_version or self._default_version)
         invites = [parse_user_id(user_id) for user_id in dict.fromkeys(wanted.invite) if user_id != creator]
-        if wanted.invite_3pid:
-            raise ThreepidDenied("Invites by e-mail address or phone number need an identity server")
         for user_id in invites:
             await self._membership.check_invitable(creator, user_id)
         alias = self._alias(wanted.room_alias_name)
@@ -106,19 +107,23 @@ class RoomCreation:
             raise InvalidRoomState(
                 f"The room would refuse its own first events: {refused.message}"
             ) from refused
-        await self._invite_elsewhere(creator, room.room_id, elsewhere, is_direct=wanted.is_direct)
+        await self._invite_others(creator, room.room_id, elsewhere, wanted)
         return room.room_id
 
-    async def _invite_elsewhere(
-        self, creator: UserId, room_id: RoomId, invites: Sequence[UserId], *, is_direct: bool
+    async def _invite_others(
+        self, creator: UserId, room_id: RoomId, elsewhere: Sequence[UserId], wanted: NewRoom
     ) -> None:
-        """Invite users of other servers, which must be asked. The room stands whether or not they answer."""
-        extra: JsonObject = {"is_direct": True} if is_direct else {}
-        for user_id in invites:
+        """Invite those for whom other servers must be asked. The room stands whether or not they answer."""
+        extra: JsonObject = {"is_direct": True} if wanted.is_direct else {}
+        invite, offer = self._membership.invite, self._third_party_invites.offer
+        for asking in chain(
+            (invite(creator, room_id, user_id, extra=extra) for user_id in elsewhere),
+            (offer(creator, room_id, invited, extra=extra) for invited in wanted.invite_3pid),
+        ):
             try:
-                await self._membership.invite(creator, room_id, user_id, extra=extra)
+                await asking
             except MatrixError as error:
-                logger.info("%s could not be invited to the new %s: %s", user_id, room_id, error)
+                logger.info("Somebody could not be invited to the new %s: %s", room_id, error)
 
     def _alias(self, localpart: str | None) -> RoomAlias | None:
         if localpart is None:

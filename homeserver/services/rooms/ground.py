@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.federation import FederationClient
+from homeserver.remote.identity_servers import IdentityServers
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
@@ -31,5 +32,6 @@ class RoomGround:
     account_data: AccountData
     push: PushEvaluation
     client: FederationClient
+    identity_servers: IdentityServers
     key_ring: KeyRing
     tasks: Tasks

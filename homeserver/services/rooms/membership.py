@@ -68,7 +68,10 @@ class Elsewhere(Protocol):
         """Refuse an invite to, or take back a knock at, a room this server is not in."""
 
     async def invite(self, room: Room, change: Change, content: JsonObject) -> None:
-        """Invite a user of another server."""
+        """Invite a user of another server, or in the name of one."""
+
+    async def exchange(self, change: Change, content: JsonObject) -> None:
+        """Have a third-party invite to a room this server is not in turned into one of our user."""
 
 
 class RoomMembership:
@@ -94,7 +97,7 @@ class RoomMembership:
         self._store = ground.stores.rooms
         self._identifiers = ground.stores.identifiers
         self._server_name = ground.server_name
-        self._profile_of = profile_of
+        self.profile_of = profile_of
         self._restricted = RestrictedJoins(rooms)
 
     async def join(
@@ -106,12 +109,12 @@ class RoomMembership:
         Raises RoomUnreachable, AuthFailure when the rules refuse.
         """
         change = Change(user_id, room_id, user_id, "join", reason)
-        room = await self._hosted(room_id)
+        room = await self.hosted(room_id)
         if room is None:
             if is_guest:
                 raise GuestAccessForbidden("Guests may join rooms of this server only")
             async with self._joining.hold(room_id):
-                room = await self._hosted(room_id)
+                room = await self.hosted(room_id)
                 if room is None:
                     await self.elsewhere.join(change, await self._content(change), via)
                     return
@@ -146,6 +149,25 @@ class RoomMembership:
         else:
             await self.elsewhere.invite(room, change, await self._content(change))
 
+    async def complete_invite(
+        self, sender: UserId, room_id: RoomId, target: UserId, third_party_invite: JsonObject
+    ) -> None:
+        """Turn a third-party invite into that of a Matrix user, in the name of who made it.
+
+        Where this server is not in the room, another is asked to. Raises RoomUnreachable, AuthFailure,
+        InviteBlocked.
+        """
+        await self.check_invitable(sender, target)
+        extra: JsonObject = {"third_party_invite": third_party_invite}
+        change = Change(sender, room_id, target, "invite", extra=extra)
+        room = await self.hosted(room_id)
+        if room is None:
+            await self.elsewhere.exchange(change, {**extra, "membership": "invite"})
+        elif self.is_local(target) and self.is_local(sender):
+            await self._change(change)
+        else:
+            await self.elsewhere.invite(room, change, await self._content(change))
+
     async def check_invitable(self, sender: UserId, target: UserId) -> None:
         """Raises InviteBlocked when the target, of this server, wants no invites from the sender."""
         if self.is_local(target) and await self.blocks(target, sender):
@@ -159,7 +181,7 @@ class RoomMembership:
     ) -> None:
         """Raises RoomUnreachable, AuthFailure."""
         change = Change(user_id, room_id, user_id, "knock", reason)
-        if await self._hosted(room_id) is None:
+        if await self.hosted(room_id) is None:
             await self.elsewhere.knock(change, await self._content(change), via)
         else:
             await self._change(change)
@@ -167,7 +189,7 @@ class RoomMembership:
     async def leave(self, user_id: UserId, room_id: RoomId, *, reason: str | None = None) -> None:
         """Leave, reject an invite or take back a knock; nothing happens when already out."""
         change = Change(user_id, room_id, user_id, "leave", reason)
-        if await self._hosted(room_id) is None:
+        if await self.hosted(room_id) is None:
             place = (await self._user_rooms.load(user_id)).get(room_id)
             if place is None:
                 raise NotInRoom(f"{user_id} is not in {room_id}")
@@ -230,10 +252,10 @@ class RoomMembership:
         if change.reason is not None:
             content["reason"] = change.reason
         if change.membership in ("join", "invite", "knock") and self.is_local(change.target):
-            content = {**await self._profile_of(change.target), **content}
+            content = {**await self.profile_of(change.target), **content}
         return content
 
-    async def _hosted(self, room_id: RoomId) -> Room | None:
+    async def hosted(self, room_id: RoomId) -> Room | None:
         """The room, if this server is in it, or was its last one: then nobody else could help."""
         try:
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)

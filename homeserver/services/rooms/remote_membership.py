@@ -21,6 +21,7 @@ from homeserver.protocol.errors import (
     UnableToAuthoriseJoin,
     UnableToGrantJoin,
 )
+from homeserver.protocol.events import Event
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_server_name
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import ROOM_VERSIONS
@@ -119,10 +120,37 @@ class RemoteMembership:
     async def invite(self, room: Room, change: Change, content: JsonObject) -> None:
         """Invite a user of another server, which signs the invite too.
 
+        In the name of another server's user only to complete a third-party invite, which such a user made.
         Raises AuthFailure, Forbidden, InviteBlocked, NotFound, RemoteError.
         """
         proposal = Proposal(event_types.MEMBER, change.sender, content, state_key=change.target)
         event = await self._policy.signed(room, await self._drafting.draft(room, proposal))
+        pdu: JsonObject = dict(event.pdu)
+        if domain_of(change.target) != self._server_name:
+            pdu = await self._signed_by_target(room, change, event)
+        # From ourselves: if the invited server is in the room, it gets the event like all others there.
+        await self._receiving.accept_signed(room.room_id, pdu, origin=self._server_name)
+
+    async def exchange(self, change: Change, content: JsonObject) -> None:
+        """Ask the server of who made a third-party invite, else the one in the room ID, to complete it.
+
+        Raises RoomUnreachable, Forbidden.
+        """
+        servers = [domain_of(change.sender)]
+        if ":" in change.room_id:
+            servers.append(domain_of(change.room_id))
+        event: JsonObject = {
+            "type": event_types.MEMBER, "room_id": change.room_id, "sender": change.sender,
+            "state_key": change.target, "content": content,
+        }  # fmt: skip
+
+        async def attempt(server: ServerName) -> None:
+            await self._client.exchange_third_party_invite(server, change.room_id, event)
+
+        others = [server for server in dict.fromkeys(servers) if server != self._server_name]
+        await self._with_help(change.room_id, others, attempt)
+
+    async def _signed_by_target(self, room: Room, change: Change, event: Event) -> JsonObject:
         server = domain_of(change.target)
         described = await self._drafting.recall(
             room, [*((type_, "") for type_ in STRIPPED), (event_types.MEMBER, change.sender)]
@@ -134,9 +162,7 @@ class RemoteMembership:
             )  # fmt: skip
         except RemoteRefused as refusal:
             raise _as_told(refusal) from refusal
-        pdu = with_signature_of(server, event, signed)
-        # From ourselves: if the invited server is in the room, it gets the event like all others there.
-        await self._receiving.accept_signed(room.room_id, pdu, origin=self._server_name)
+        return with_signature_of(server, event, signed)
 
     async def _send_join(self, server: ServerName, done: Completed) -> None:
         """Hand the join in, and take the room as the server describes it."""

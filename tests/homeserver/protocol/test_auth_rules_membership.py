@@ -2,7 +2,7 @@
 
 import pytest
 
-from homeserver.protocol.auth_rules import membership as membership_rules
+from homeserver.protocol import third_party_invites
 from homeserver.protocol.errors import AuthFailure
 from homeserver.protocol.events import Event
 from homeserver.protocol.hashes import encode_base64_url
@@ -301,7 +301,7 @@ class TestThirdPartyInvite:
             key(self, message, signature)
 
         monkeypatch.setattr(VerifyKey, "verify", counted)
-        monkeypatch.setattr(membership_rules, "MAX_SIGNATURE_CHECKS", 20)
+        monkeypatch.setattr(third_party_invites, "MAX_SIGNATURE_CHECKS", 20)
         room = self.offer("12", public_keys=[{"public_key": KEY.verify_key.to_base64()}] * 100)
         signatures = {f"s{number}": {"ed25519:id": "A" * 86} for number in range(100)}
         assert refusal(room, self.invite(room, change={"signatures": signatures})) == "5.4.1.8"

@@ -419,7 +419,17 @@ def test_only_our_users_third_party_invites_are_completed(alice: Person, evil: A
     assert set(alice.members(room)) == {alice.user_id}
 
 
-def test_what_identity_servers_bind_changes_nothing_yet(server: WholeServer, alice: Person) -> None:
-    body = {"mxid": alice.user_id, "medium": "email", "address": "a@example.org", "invites": []}
-    assert server.request("PUT", f"{V1}/3pid/onbind", body).status == 200
-    assert server.request("PUT", f"{V1}/3pid/onbind", {**body, "mxid": "x"}).errcode == "M_INVALID_PARAM"
+def test_what_identity_servers_say_must_make_sense(server: WholeServer, alice: Person) -> None:
+    invite = {"room_id": "!room:else.example", "sender": "@x:else.example", "signed": {}}
+    body = {"mxid": alice.user_id, "medium": "email", "address": "a@example.org", "invites": [invite]}
+    for changed, errcode in (
+        ({"invites": []}, None),
+        ({}, None),
+        ({"mxid": "x"}, "M_INVALID_PARAM"),
+        ({"invites": [{**invite, "room_id": "x"}]}, "M_INVALID_PARAM"),
+        ({"invites": [{**invite, "sender": "x"}]}, "M_INVALID_PARAM"),
+        ({"invites": [{**invite, "signed": "x"}]}, "M_BAD_JSON"),
+        ({"invites": [invite] * 101}, "M_INVALID_PARAM"),
+    ):
+        assert server.request("PUT", f"{V1}/3pid/onbind", {**body, **changed}).errcode == errcode, changed
+    assert server.network.sent == []

@@ -196,11 +196,6 @@ def test_somebody_whose_server_does_not_answer_does_not_keep_the_room_from_being
     assert set(alice.members(room)) == {alice.user_id}
 
 
-def test_invites_by_mail_need_an_identity_server(alice: Person) -> None:
-    wanted = {"id_server": "id.example", "medium": "email", "address": "bob@example.org"}
-    alice.ask("POST", "/createRoom", {"invite_3pid": [wanted]}, refused="M_THREEPID_DENIED")
-
-
 def test_the_alias_points_to_the_room(alice: Person, bob: Person) -> None:
     room = alice.create_room(room_alias_name="den", preset="public_chat")
     assert alice.ask("GET", "/directory/room/%23den:test") == {"room_id": room, "servers": ["test"]}
