@@ -127,9 +127,10 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     typing_notifications = TypingNotifications(streams, clock, rooms.facts)
     presence = build_presence(config, stores, ground, rooms)
     waiting = Waiting(streams, clock, rooms.rooms)
+    outside = OutsideRooms(database, stores.rooms, clock)
     sources = SyncSources(
         streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence,
-        unread, OutsideRooms(database, stores.rooms, clock),
+        unread, outside,
     )  # fmt: skip
     neighbours = Neighbours(rooms.rooms, rooms.receiving, typing_notifications, receipts, presence)
     return Services(
@@ -146,7 +147,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         push_rules=push_rules,
         pushers=Pushers(database, stores.pushers, clock),
         rooms=rooms, unread=unread,
-        notifications=Notifications(database, counted, rooms.facts),
+        notifications=Notifications(database, counted, rooms.facts, outside),
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
         sync=build_sync(rooms, sources, waiting, clock),
         media=build_media(config, stores, runtime, federation.client),

@@ -103,6 +103,16 @@ class PushActionStore:
             ],
         )
 
+    def withdraw(self, txn: Transaction, room_nid: int, user_id: UserId) -> None:
+        """Forget what the event did to the user that made their membership what it is: another follows."""
+        user_nid = self._identifiers.user_nid(txn, user_id)
+        txn.execute(
+            """
+            DELETE FROM push_actions WHERE user_nid = %s AND room_nid = %s AND event_nid = (
+                SELECT event_nid FROM memberships WHERE room_nid = %s AND user_nid = %s)""",
+            (user_nid, room_nid, room_nid, user_nid),
+        )
+
     def stays(self, txn: Transaction, user_nid: int, room_ids: Sequence[RoomId]) -> list[Stay]:
         """How the user stands in the rooms that exist."""
         found: list[Stay] = []

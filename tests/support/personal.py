@@ -138,7 +138,7 @@ class House:
             rooms=self.rooms,
         )
         self.pushers = Pushers(database, self.stores.pushers, time)
-        self.notifications = Notifications(database, counting, self.rooms)
+        self.notifications = Notifications(database, counting, self.rooms, self.rooms)
         self._numbers = count(len(self.rooms.all) * 1000)
         result(self.streams.start())
         result(self.account_data.start())

@@ -33,6 +33,13 @@ class NotifiedEvents(Protocol):
         """{nid: event} of events of one room; unknown ones are left out."""
 
 
+class OutsideInvites(Protocol):
+    """`OutsideRooms`."""
+
+    async def invite(self, room_id: RoomId, user_id: UserId) -> ClientEvent | None:
+        """The event that invites the user to a room this server is not in."""
+
+
 class Notified(NamedTuple):
     """One entry of the list."""
 
@@ -61,10 +68,12 @@ class Notifications:
         database: Database,
         stores: tuple[PushActionStore, ReceiptStore, Identifiers],
         events: NotifiedEvents,
+        outside: OutsideInvites,
     ) -> None:
         self._database = database
         self._actions, self._receipts, self._identifiers = stores
         self._events = events
+        self._outside = outside
 
     async def page(
         self, user_id: UserId, before: str | None, *, limit: int, only_highlights: bool
@@ -79,6 +88,9 @@ class Notifications:
         events: dict[int, ClientEvent] = {}
         for room_id, nids in by_room.items():
             events.update(await self._events.client_events(room_id, nids))
+            missing = [nid for nid in nids if nid not in events]
+            if missing and (invite := await self._outside.invite(room_id, user_id)) is not None:
+                events[max(missing)] = invite
         entries = [
             Notified(one.room_id, event, _actions(one.notification), one.is_read)
             for one in found

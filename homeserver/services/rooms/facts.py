@@ -7,7 +7,7 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.services.rooms.access import joined_room
 from homeserver.services.rooms.events import Events
-from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.user_rooms import UserRooms
 
 
@@ -64,7 +64,10 @@ class RoomFacts:
 
     async def client_events(self, room_id: RoomId, nids: Sequence[int]) -> dict[int, EncodedEvent]:
         """{nid: event} of events of one room; unknown ones are left out."""
-        room = await self._rooms.load(room_id)
+        try:
+            room = await self._rooms.load(room_id)
+        except RoomNotFound:
+            return {}
         now_ms = self._clock.now_ms()
         found = await self._events.by_nids(nids, room_id, room.version)
         return {nid: EncodedEvent(event.ts, event.client_json(now_ms)) for nid, event in found.items()}

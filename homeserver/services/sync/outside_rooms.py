@@ -12,6 +12,7 @@ from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database, Transaction
+from homeserver.services.rooms.facts import EncodedEvent
 from homeserver.services.rooms.stripped_state import stripped
 from homeserver.storage.room_stores import RoomStores
 
@@ -22,6 +23,13 @@ class OutsideView:
 
     state: list[JsonObject]
     event: JsonObject | None
+
+    @property
+    def membership(self) -> str | None:
+        """What it made of the user."""
+        content = None if self.event is None else self.event["content"]
+        membership = content.get("membership") if isinstance(content, dict) else None
+        return membership if isinstance(membership, str) else None
 
     @property
     def sender(self) -> str | None:
@@ -41,6 +49,16 @@ class OutsideRooms:
     async def find(self, room_id: RoomId, user_id: UserId) -> OutsideView | None:
         """What the user was shown; None when this server is in the room, or was: then that tells."""
         return await self._database.read(self._read, room_id, user_id)
+
+    async def invite(self, room_id: RoomId, user_id: UserId) -> EncodedEvent | None:
+        """The event that invites the user, as clients get it."""
+        view = await self.find(room_id, user_id)
+        if view is None or view.event is None or view.membership != "invite":
+            return None
+        ts = view.event["origin_server_ts"]
+        return EncodedEvent(
+            ts if isinstance(ts, int) else 0, orjson.dumps({"room_id": room_id, **view.event})
+        )
 
     def stripped(self, view: OutsideView, name: bytes) -> bytes:
         """The part of `rooms.invite` or `rooms.knock`."""

@@ -6,7 +6,7 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Database
 from homeserver.storage.identifiers import Identifiers
 from homeserver.storage.push_actions import Notification, PersonalAction, PushActionStore, Stay
-from homeserver.storage.rooms import RoomStore
+from homeserver.storage.rooms import Member, RoomStore
 from tests.support.running import result
 
 ALICE, BOB = UserId("@alice:here"), UserId("@bob:here")
@@ -81,6 +81,20 @@ def test_what_notified_somebody_by_name(database: Database) -> None:
     assert world.notified() == [highlight, Notification(1, ROOM, None, False)]
     assert world.notified(before=3) == [Notification(1, ROOM, None, False)]
     assert world.notified(only_highlights=True) == [highlight]
+
+
+def test_what_an_invite_did_is_withdrawn_with_it(database: Database) -> None:
+    world = World(database)
+    for nid in (1, 2):
+        world.add(nid, {BOB: Act(True, False), ALICE: Act(True, False)})
+    rooms = RoomStore(world.identifiers)
+    result(database.write(rooms.put_member, ROOM, Member(BOB, "invite", 2, 2, True)))
+    for _ in range(2):
+        result(database.write(world.store.withdraw, ROOM, BOB))
+        assert world.notified() == [Notification(1, ROOM, None, False)]
+    result(database.write(world.store.withdraw, ROOM, ALICE))
+    count = result(database.read(lambda txn: txn.value("SELECT COUNT(*) FROM push_actions")))
+    assert count == 3
 
 
 def test_somebody_who_never_came_stays_since_nothing_in_the_rooms_there_are(database: Database) -> None:

@@ -5,18 +5,21 @@ is what the other server told.
 https://spec.matrix.org/latest/server-server-api/#inviting-to-a-room
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import orjson
 
 from homeserver.protocol.errors import BadState
 from homeserver.protocol.event_types import MEMBER
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.database import Transaction
+from homeserver.services.push.evaluation import PushOutcome
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.stored_events import OUTLIER, Aside, StoredEvents
 from homeserver.services.rooms.room import Membership
@@ -27,6 +30,19 @@ from homeserver.storage.rooms import Member
 
 MOST_STRIPPED_BYTES = 256 * 1024
 MOST_STRIPPED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _RoomOutside:
+    """A room of which push rules learn nothing but its ID."""
+
+    room_id: RoomId
+    joined: AbstractSet[UserId] = frozenset()
+    joined_local: AbstractSet[UserId] = frozenset()
+    events: Mapping[StateKey, Event] = field(default_factory=dict)
+
+    def event(self, _key: StateKey) -> None:
+        """Nothing is known of its state."""
 
 
 class Outside:
@@ -68,9 +84,12 @@ class Outside:
         position = self._ground.streams.draw()
         member = Member(user_id, membership, position, position, True)
         aside = None if event is None else Aside(event, self._stored.past_nids(1)[0], OUTLIER, None)
+        outcome = None
+        if event is not None and membership == "invite":
+            outcome = self._ground.push.evaluate(_RoomOutside(room_id), event)
         change = None
         try:
-            await self._database.write(self._write, room_key, member, aside, stripped)
+            await self._database.write(self._write, room_key, member, aside, stripped, outcome)
             room = self._rooms.find(room_id)
             if room is not None:
                 room.set_member(user_id, Membership(membership, position), local=True)
@@ -80,8 +99,9 @@ class Outside:
             self._ground.streams.complete(position, change)
 
     def _write(
-        self, txn: Transaction, room: tuple[RoomId, str], member: Member, aside: Aside | None, stripped: bytes
-    ) -> None:
+        self, txn: Transaction, room: tuple[RoomId, str], member: Member, aside: Aside | None,
+        stripped: bytes, outcome: PushOutcome | None,
+    ) -> None:  # fmt: skip
         stores = self._stores
         room_nid = stores.received_rooms.create_or_get(txn, *room)
         event_nid = 0
@@ -91,6 +111,9 @@ class Outside:
             event_nid = aside.nid if known is None else known.nid
             if known is None:
                 self._stored.keep_aside(txn, room_nid, [aside])
+        stores.push_actions.withdraw(txn, room_nid, member.user_id)
+        if outcome is not None:
+            stores.push_actions.add(txn, room_nid, member.event_nid, None, outcome)
         stores.rooms.put_member(txn, room_nid, member)
         stores.received_rooms.put_outside(
             txn, room_nid, member.user_id, event_nid=event_nid, stripped=stripped

@@ -1,0 +1,99 @@
+"""Invites to rooms of other servers: whom they notify, and what ends them."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.federation import Federation
+from tests.support.people import Person, path
+
+
+@pytest.fixture
+def alice(federation: Federation) -> Person:
+    return federation.servers("one")[0].register("alice")
+
+
+@pytest.fixture
+def bob(federation: Federation) -> Person:
+    return federation.servers("two")[0].register("bob")
+
+
+def notified(person: Person) -> list[Any]:
+    listed: list[Any] = person.ask("GET", "/notifications")["notifications"]
+    return listed
+
+
+def test_an_invite_from_elsewhere_notifies(federation: Federation, alice: Person, bob: Person) -> None:
+    room = alice.create_room()
+    alice.invite(room, bob)
+    for _ in range(2):
+        (entry,) = notified(bob)
+        event = entry["event"]
+        assert (entry["room_id"], entry["read"], entry["actions"][0]) == (room, False, "notify")
+        assert (event["room_id"], event["type"], event["state_key"]) == (room, "m.room.member", bob.user_id)
+        assert (event["sender"], event["content"]["membership"]) == (alice.user_id, "invite")
+        federation.all["two"].restart()
+    assert entry["ts"] == event["origin_server_ts"]
+
+
+def test_the_newest_invite_comes_first_among_other_notifications(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    dave = federation.all["two"].register("dave")
+    here = dave.create_room(members=[bob])
+    first, second = dave.send(here, "first"), alice.create_room()
+    alice.invite(second, bob)
+    dave.send(here, "last")
+    kinds = [entry["event"]["content"].get("body") for entry in notified(bob)]
+    assert kinds[:3] == ["last", None, "first"]
+    page = bob.ask("GET", "/notifications", limit=2)
+    rest = bob.ask("GET", "/notifications", **{"from": page["next_token"]})
+    assert rest["notifications"][0]["event"]["event_id"] == first
+
+
+@pytest.mark.parametrize("end", ["refused", "taken back", "refused alone", "accepted"])
+def test_an_invite_that_has_ended_notifies_no_more(
+    federation: Federation, alice: Person, bob: Person, end: str
+) -> None:
+    room = alice.create_room()
+    alice.invite(room, bob)
+    bob.sync()
+    if end == "taken back":
+        alice.kick(room, bob)
+    elif end == "accepted":
+        bob.join(room)
+    else:
+        if end == "refused alone":
+            federation.part("one", "two")
+        bob.leave(room)
+    federation.settle()
+    assert notified(bob) == []
+    assert room not in bob.sync(since=None).invites
+    federation.heal()
+    if end == "accepted":
+        return
+    alice.invite(room, bob)
+    assert len(notified(bob)) == 1
+
+
+def test_an_invite_to_a_room_that_was_left(federation: Federation, alice: Person, bob: Person) -> None:
+    room = alice.create_room()
+    for _ in range(2):
+        alice.invite(room, bob)
+        assert [entry["event"]["content"]["membership"] for entry in notified(bob)] == ["invite"]
+        bob.join(room)
+        federation.settle()
+        bob.leave(room)
+        federation.settle()
+
+
+def test_who_does_not_want_to_hear_of_it_does_not(federation: Federation, alice: Person, bob: Person) -> None:
+    rule = "/pushrules/global/override/.m.rule.invite_for_me/enabled"
+    bob.ask("PUT", rule, {"enabled": False})
+    alice.invite(alice.create_room(), bob)
+    bob.ask("PUT", rule, {"enabled": True})
+    bob.ignore(alice)
+    room = alice.create_room()
+    alice.invite(room, bob)
+    assert notified(bob) == []
+    assert room not in bob.sync().invites
