@@ -1,0 +1,118 @@
+"""Memberships that are handed in by name: joins, leaves and invites that are something else."""
+
+from typing import Any
+
+import pytest
+
+from tests.peers.federation.adversary.hostile import half_joined, invite
+from tests.support.adversary import V1, V2, VERSIONS, Adversary, View, event_path
+from tests.support.people import Person
+
+
+def test_a_join_sent_to_another_room(alice: Person, room: str, mallory: Adversary) -> None:
+    """CVE-2020-26257: the path names one room, the event another."""
+    secret = alice.create_room(preset="private_chat", room_version="11")
+    view, template = half_joined(mallory, room)
+    pdu = mallory.finish(view, template)
+    answer = mallory.request("PUT", f"{V2}/send_join{event_path(secret, view.name(pdu))}", pdu)
+    assert answer.status in (400, 403, 404)
+    assert mallory.user not in alice.state_of(secret, "m.room.member", mallory.user, refused="M_NOT_FOUND")
+
+
+def test_a_join_under_another_event_id(alice: Person, room: str, mallory: Adversary) -> None:
+    view, template = half_joined(mallory, room)
+    pdu = mallory.finish(view, template)
+    answer = mallory.request("PUT", f"{V2}/send_join{event_path(room, '$' + 'A' * 43)}", pdu)
+    assert answer.status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "m.room.name"},
+        {"content": {"membership": "invite"}},
+        {"content": {"membership": "leave"}},
+        {"content": {}},
+        {"state_key": "@other:evil.example"},
+        {"state_key": "@alice:test"},
+        {"sender": "@alice:test", "state_key": "@alice:test"},
+        {"sender": "@x:innocent.example", "state_key": "@x:innocent.example"},
+        {"state_key": None},
+        {"room_id": "!other:test"},
+        {"auth_events": []},
+        {"prev_events": []},
+        {"depth": -1},
+        {"depth": "1"},
+        {"origin_server_ts": None},
+    ],
+)
+def test_a_join_that_is_something_else(
+    alice: Person, room: str, mallory: Adversary, change: dict[str, Any]
+) -> None:
+    before = alice.state(room).keys()
+    view, template = half_joined(mallory, room)
+    pdu = mallory.finish(view, {**template, **change})
+    answer = mallory.request("PUT", f"{V2}/send_join{event_path(room, view.name(pdu))}", pdu)
+    assert answer.status in (400, 403, 404, 413, 503), answer.json
+    assert alice.state(room).keys() == before
+
+
+@pytest.mark.parametrize("what", ["make_join", "make_leave", "make_knock"])
+def test_templates_for_users_of_other_servers(
+    alice: Person, room: str, mallory: Adversary, what: str
+) -> None:
+    for user in (alice.user_id, "@x:innocent.example", "nonsense", "@:evil.example:80"):
+        answer = mallory.request("GET", f"{V1}/{what}{event_path(room, user)}?{VERSIONS}")
+        assert 400 <= answer.status < 500, (user, answer.json)
+
+
+def test_a_leave_that_is_a_kick(alice: Person, room: str, view: View, mallory: Adversary) -> None:
+    kick = mallory.event(view, {"membership": "leave"}, type_="m.room.member", state_key=alice.user_id)
+    answer = mallory.request("PUT", f"{V2}/send_leave{event_path(room, view.name(kick))}", kick)
+    assert 400 <= answer.status < 500
+    assert room in alice.joined_rooms()
+
+
+def test_an_honest_invite(alice: Person, mallory: Adversary) -> None:
+    answer = invite(mallory, alice.user_id)
+    assert answer.status == 200, answer.json
+    assert "test" in answer.json["event"]["signatures"]
+    assert alice.sync(since=None).invites
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"sender": "@alice:test"},
+        {"sender": "@x:innocent.example"},
+        {"state_key": "@x:evil.example"},
+        {"state_key": "@nobody:test:8448"},
+        {"type": "m.room.name"},
+        {"content": {"membership": "join"}},
+        {"content": {"membership": "ban"}},
+        {"room_id": "!other:evil.example"},
+    ],
+)
+def test_invites_that_are_none(alice: Person, mallory: Adversary, fields: dict[str, Any]) -> None:
+    answer = invite(mallory, alice.user_id, **fields)
+    assert 400 <= answer.status < 500, answer.json
+    assert not alice.sync(since=None).invites
+
+
+ODD_STATES: list[Any] = [
+    [5], "x", {"a": 1}, [{}], [{"type": 5, "content": []}], [None],
+    [{"type": "m.room.name", "state_key": "", "sender": "@x:y", "content": {"name": "x" * 1000}}] * 3000,
+    [{"type": "m.room.member", "state_key": 5, "sender": None, "content": None}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(ODD_STATES)))
+def test_invites_with_odd_state(alice: Person, mallory: Adversary, number: int) -> None:
+    """CVE-2023-32323 and CVE-2024-52815: huge or malformed, it breaks neither sync nor federation."""
+    answer = invite(mallory, alice.user_id, state=ODD_STATES[number])
+    assert answer.status < 500, answer.json
+    synced = alice.sync(since=None)
+    assert len(str(synced.json)) < 1_000_000
+    if synced.invites:
+        alice.leave("!lair:evil.example")
+    assert alice.sync(since=None).next_batch
