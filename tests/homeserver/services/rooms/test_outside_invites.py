@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.federation import Federation
-from tests.support.people import Person, path
+from tests.support.people import Person
 
 
 @pytest.fixture
