@@ -20,7 +20,7 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.threads import Threads
 from homeserver.services import Services
 from homeserver.services.account_data import AccountData
-from homeserver.services.accounts import AccountSettings, Ground, account_services
+from homeserver.services.accounts import AccountServices, AccountSettings, Ground, account_services
 from homeserver.services.accounts.passwords import Cost
 from homeserver.services.accounts.registration import RegistrationPolicy
 from homeserver.services.accounts.sessions import Lifetimes
@@ -104,10 +104,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     federation = build_federation(
         config, signing_key, runtime.outside, clock, database=database, threads=runtime.hashing
     )
-    accounts = account_services(
-        Ground(database, stores.accounts, streams, clock, tasks, runtime.hashing, limits),
-        account_settings(config),
-    )
+    accounts = build_accounts(config, stores, runtime, streams, limits)
     profiles = Profiles(
         database, stores.accounts, streams, clock, tasks, server_name=server_name,
         remote=RemoteProfiles(federation.client, clock),
@@ -155,6 +152,15 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, tasks),
         traffic=build_traffic(config, federation, ground, tasks, neighbours),
     )  # fmt: skip
+
+
+def build_accounts(
+    config: Config, stores: Stores, runtime: Runtime, streams: Streams, limits: RateLimits
+) -> AccountServices:
+    """Who has an account here, and who is signed in."""
+    database, clock, tasks, hashing = runtime.database, runtime.clock, runtime.tasks, runtime.hashing
+    ground = Ground(database, stores.accounts, streams, clock, tasks, hashing, limits)
+    return account_services(ground, account_settings(config))
 
 
 def build_receipts(ground: RoomGround, unread: Unread, rooms: RoomServices) -> Receipts:

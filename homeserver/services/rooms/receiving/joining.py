@@ -147,6 +147,14 @@ class Joining:
             if event.key in standing and standing[event.key].event.event_id != event.event_id:
                 raise BadState(f"The state has two events for {event.key}")
             standing[event.key] = stored
+        for (
+            event_id
+        ) in join.auth_event_ids:  # where memberships were left out, the user's own may be here only
+            stored = kept.get(event_id)
+            if stored is None or stored.is_rejected or not stored.event.is_state:
+                continue
+            if stored.event.key == join.key:
+                standing.setdefault(join.key, stored)
         self._check_create(joined, standing)
         await self._check_join(join, key, standing, is_partial=joined.is_partial)
         return await self._beginning(joined, join, key, standing)
