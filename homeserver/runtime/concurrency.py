@@ -4,8 +4,10 @@ Everything above is `async def`. A coroutine is awaited, given to `Tasks.start`,
 callbacks meet coroutines (a protocol, a test), to `run`.
 """
 
-from collections.abc import Awaitable, Coroutine, Hashable
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -13,8 +15,20 @@ from twisted.python.failure import Failure
 from homeserver.runtime.clock import Clock
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
-__all__ = ["CancelledError", "Gate", "KeyedLock", "Limit", "TimedOut", "gather", "run", "timeout", "wait"]
+__all__ = [
+    "CancelledError",
+    "FairLimit",
+    "Gate",
+    "KeyedLock",
+    "Limit",
+    "TimedOut",
+    "gather",
+    "run",
+    "timeout",
+    "wait",
+]
 
 
 class TimedOut(Exception):
@@ -222,6 +236,36 @@ class _Place:
 
     async def __aexit__(self, *_: object) -> None:
         self._limit.leave()
+
+
+class FairLimit(Generic[K]):
+    """At most `places` at a time inside `async with limit.place(key)`, and `of_one` of the same key.
+
+    Whoever waits for the last place has at most `of_one` of each other key before them.
+    """
+
+    def __init__(self, places: int, of_one: int) -> None:
+        self._all = Limit(places)
+        self._of_one = of_one
+        self._limits: dict[K, Limit] = {}
+        self._users: Counter[K] = Counter()
+
+    @asynccontextmanager
+    async def place(self, key: K) -> AsyncIterator[None]:
+        """A place for the length of an `async with` block."""
+        limit = self._limits.setdefault(key, Limit(self._of_one))
+        self._users[key] += 1
+        try:
+            async with limit.place(), self._all.place():
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._limits[key]
+
+    def __len__(self) -> int:
+        """How many keys hold a place or wait for one."""
+        return len(self._users)
 
 
 class KeyedLock:

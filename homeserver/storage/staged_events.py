@@ -95,21 +95,23 @@ class StagedEventStore:
                 """
                 INSERT INTO staged_events (room_id, event_id, origin, attempts, pdu)
                 VALUES (%s, %s, %s, 0, %s)
-                ON CONFLICT (room_id, event_id) DO NOTHING RETURNING nid""",
+                ON CONFLICT (room_id, origin, event_id) DO NOTHING RETURNING nid""",
                 (event.room_id, event.event_id, origin, event.pdu),
             )
             if nid is not None:
                 added.append((event.room_id, Staged(nid, event.event_id, origin, 0, event.pdu)))
         return added
 
-    def of_room(self, txn: Transaction, room_id: RoomId, *, after: int, limit: int) -> list[Staged]:
-        """The room's next events, in the order in which they came."""
+    def of_room(
+        self, txn: Transaction, room_id: RoomId, origin: ServerName, *, after: int, limit: int
+    ) -> list[Staged]:
+        """The server's next events for the room, in the order in which they came."""
         return txn.all(
             Staged,
             """
             SELECT nid, event_id, origin, attempts, pdu FROM staged_events
-            WHERE room_id = %s AND nid > %s ORDER BY nid LIMIT %s""",
-            (room_id, after, limit),
+            WHERE room_id = %s AND origin = %s AND nid > %s ORDER BY nid LIMIT %s""",
+            (room_id, origin, after, limit),
         )
 
     def remove(self, txn: Transaction, nids: Collection[int]) -> int:
@@ -123,10 +125,14 @@ class StagedEventStore:
             tuple(nids),
         )
 
-    def waiting(self, txn: Transaction) -> list[tuple[RoomId, ServerName, int]]:
-        """(room, server, how many events of it wait there)."""
-        rows = txn.rows("SELECT room_id, origin, COUNT(*) FROM staged_events GROUP BY room_id, origin")
-        return [(row[0], row[1], row[2]) for row in rows]
+    def waiting(self, txn: Transaction) -> list[tuple[RoomId, ServerName, int, int]]:
+        """(room, server, how many events of it wait there, their bytes), in the order in which they came."""
+        rows = txn.rows(
+            """
+            SELECT room_id, origin, COUNT(*), SUM(LENGTH(pdu)) FROM staged_events
+            GROUP BY room_id, origin ORDER BY MIN(nid)"""
+        )
+        return [(row[0], row[1], row[2], int(row[3])) for row in rows]
 
     def forget_transactions(self, txn: Transaction, *, before_ms: int) -> None:
         """Transactions answered so long ago that nobody will repeat them."""

@@ -15,8 +15,8 @@ import orjson
 
 from homeserver.protocol.errors import BadJson, Forbidden, LimitExceeded, MatrixError
 from homeserver.protocol.events import parse_pdu
-from homeserver.protocol.hashes import content_hash, event_id_of
-from homeserver.protocol.ids import EventId, RoomId, ServerName
+from homeserver.protocol.hashes import content_hash, content_hash_matches, event_id_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, domain_of
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.clock import Clock, DelayedCall
@@ -30,7 +30,11 @@ from homeserver.services.federation.transaction_body import MOST_EDUS, MOST_PDUS
 from homeserver.storage.staged_events import NewlyStaged, Staged, StagedEventStore
 
 MOST_WAITING = 10_000
-"""Events of one server that may wait; with more, the server is asked to come back later."""
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""Of one server's events; with more, the server is asked to come back later."""
+MOST_BYTES_IN_ALL = 1024 * 1024 * 1024
+SMALL_SHARE_BYTES = 1024 * 1024
+"""When so much waits in all, only those of whom no more than this does may send; at twice so much, nobody."""
 MOST_UNSEEN = 20
 """Transactions of one server that may be in here at the same time."""
 REMEMBERED_MS = 24 * 3600 * 1000
@@ -109,8 +113,7 @@ class Inbox:
         """The answer, as JSON. Raises BadJson, Forbidden; LimitExceeded when too much of the server waits."""
         incoming = _checked(origin, txn_id, body)
         inside = self._inside.get(origin, 0)
-        waiting = self._intake.waiting_of(origin) + len(incoming.pdus)
-        if inside >= MOST_UNSEEN or waiting > MOST_WAITING:
+        if inside >= MOST_UNSEEN or (incoming.pdus and self._is_too_much(origin, len(incoming.pdus))):
             raise LimitExceeded(f"Too much of {origin} waits here", retry_after_ms=10_000)
         self._inside[origin] = inside + 1
         try:
@@ -120,6 +123,15 @@ class Inbox:
             self._inside[origin] -= 1
             if not self._inside[origin]:
                 del self._inside[origin]
+
+    def _is_too_much(self, origin: ServerName, events: int) -> bool:
+        """Would more events of the server fill the disk, or its share of it?"""
+        waiting, in_all = self._intake.waiting_of(origin), self._intake.waiting_bytes
+        if waiting.events + events > MOST_WAITING or waiting.size > MOST_WAITING_BYTES:
+            return True
+        if in_all > MOST_BYTES_IN_ALL:
+            return waiting.size > SMALL_SHARE_BYTES or in_all > 2 * MOST_BYTES_IN_ALL
+        return False
 
     async def _take(self, incoming: Incoming) -> bytes:
         origin, txn_id = incoming.origin, incoming.txn_id
@@ -144,7 +156,7 @@ class Inbox:
         results: JsonObject = {}
         events = []
         for pdu in pdus:
-            judged = _judged(pdu, gates)
+            judged = _judged(origin, pdu, gates)
             if isinstance(judged, NewlyStaged):
                 events.append(judged)
                 results[judged.event_id] = {}
@@ -203,7 +215,7 @@ def _room_of(pdu: Json) -> RoomId | None:
 
 
 def _judged(
-    pdu: Json, gates: Mapping[RoomId, RoomVersion | MatrixError]
+    origin: ServerName, pdu: Json, gates: Mapping[RoomId, RoomVersion | MatrixError]
 ) -> NewlyStaged | tuple[EventId, str]:
     """The event as it is to be kept, or its ID, as far as it has one, and what is wrong."""
     room_id = _room_of(pdu)
@@ -220,6 +232,9 @@ def _judged(
         return _nameless(pdu), f"Malformed: {type(error).__name__}"
     if event.room_id != room_id:
         return event.event_id, "The event is of another room"
+    if domain_of(event.sender) != origin and not content_hash_matches(version, pdu):
+        # Of the sender's server it would be taken redacted. Others must not take its content away like that.
+        return event.event_id, f"The content hash is wrong, and {event.sender} is not a user of {origin}"
     return NewlyStaged(room_id, event.event_id, event.raw)
 
 

@@ -1,15 +1,16 @@
-"""Events that were taken in, handed to their rooms: each room in the order in which they came.
+"""Events that were taken in, handed to their rooms: each server's in the order in which they came.
 
 The database holds all that wait (`staged_events`); of each room the next few are in memory, too. An event
 leaves the database when `receive` has judged it: a crash repeats what was in hand, and `receive` knows that.
+
+Servers take turns, within a room (`room_turns.py`) and among rooms. One whose events hold up a room for which
+others have sent something, too, rests for several times as long.
 """
 
 import json
 import logging
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -17,24 +18,26 @@ from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import Json
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.concurrency import Limit
+from homeserver.runtime.concurrency import CancelledError, FairLimit
 from homeserver.runtime.database import Database
+from homeserver.runtime.memory import Memory
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.timing_wheel import TimingWheel
+from homeserver.services.federation.room_turns import MOST_IN_HAND, Job, RoomTurns, ServerQueue
 from homeserver.storage.staged_events import Staged, StagedEventStore
 
 logger = logging.getLogger(__name__)
 
-MOST_IN_HAND = 50
-MOST_NEAR = 200
 MOST_NEAR_BYTES = 32 * 1024 * 1024
 """So much of all rooms together is kept in memory; beyond, it is read again when its turn comes."""
-MOST_JOBS = 200
+PAGE, SMALL_PAGE = 50, 5
+ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER = 32, 4
 MOST_ATTEMPTS = 10
 FIRST_PAUSE_S = 15.0
 LONGEST_PAUSE_S = 3600.0
-
-Job = Callable[[], Awaitable[object]]
+SLOW_S, REST_FACTOR = 5.0, 5.0
+SLOW_FOR_S = 600.0
+MOST_SLOW = 10_000
 
 
 class Receiver(Protocol):
@@ -46,21 +49,18 @@ class Receiver(Protocol):
         """What became of each. An error with status 500 or more: nothing was stored, try again later."""
 
 
-class _Room:
-    """A room with something to do."""
+class Waiting(NamedTuple):
+    """How much waits."""
 
-    __slots__ = ("is_behind", "jobs", "near", "skipped", "taken_nid")
+    events: int = 0
+    size: int = 0
 
-    def __init__(self) -> None:
-        self.near: deque[Staged] = deque()
-        self.jobs: deque[tuple[int, Job]] = deque()
-        self.taken_nid = 0
-        self.is_behind = False  # the database holds events that are not in `near`
-        self.skipped = False  # one came while it was behind
+    def plus(self, events: int, size: int) -> "Waiting":
+        return Waiting(self.events + events, self.size + size)
 
 
 class RoomIntake:
-    """One worker for each room that has something to do."""
+    """One worker for each room that has something to do. One server keeps few of them busy at once."""
 
     def __init__(
         self,
@@ -70,103 +70,123 @@ class RoomIntake:
         *,
         clock: Clock,
         tasks: Tasks,
-        rooms_at_once: int = 16,
     ) -> None:
         self._database = database
         self._store = store
         self._receiver = receiver
         self._clock = clock
         self._tasks = tasks
-        self._places = Limit(rooms_at_once)
-        self._rooms: dict[RoomId, _Room] = {}
-        self._waiting: Counter[ServerName] = Counter()
+        self._places: FairLimit[ServerName] = FairLimit(ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER)
+        self._rooms: dict[RoomId, RoomTurns] = {}
+        self._waiting: dict[ServerName, Waiting] = {}
         self._near_bytes = 0
-        self._deferred: TimingWheel[RoomId] = TimingWheel(clock, self._again, step_s=5.0)
+        self._resting: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
+        self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
+        self._deferred: TimingWheel[tuple[RoomId, ServerName]] = TimingWheel(
+            clock, lambda key: self._again(*key), step_s=5.0
+        )
+        self.waiting_bytes = 0
+        """Of all servers' events, in the database."""
 
     async def start(self) -> None:
         """Go on where the last process stopped."""
-        for room_id, origin, count in await self._database.read(self._store.waiting):
-            self._waiting[origin] += count
-            self._again(room_id)
+        for room_id, origin, events, size in await self._database.read(self._store.waiting):
+            self._count(origin, events, size)
+            self._again(room_id, origin)
 
     def stop(self) -> None:
         """Begin nothing new."""
         self._deferred.stop()
 
-    def waiting_of(self, origin: ServerName) -> int:
-        """How many events of the server wait."""
-        return self._waiting[origin]
+    def waiting_of(self, origin: ServerName) -> Waiting:
+        """How much of the server waits."""
+        return self._waiting.get(origin, Waiting())
 
     def add(self, origin: ServerName, staged: Sequence[tuple[RoomId, Staged]]) -> None:
         """Events that were just stored."""
-        self._waiting[origin] += len(staged)
         for room_id, event in staged:
-            room = self._room(room_id)
-            if room.is_behind:
-                room.skipped = True
-            elif len(room.near) >= MOST_NEAR or self._near_bytes > MOST_NEAR_BYTES:
-                room.is_behind = True
-            else:
-                room.near.append(event)
-                room.taken_nid = event.nid
-                self._near_bytes += len(event.pdu)
+            self._count(origin, 1, len(event.pdu))
+            if self._resting.get((room_id, origin)) is None:
+                self._queue(room_id, origin)
+                has_memory = self._near_bytes <= MOST_NEAR_BYTES
+                if self._room(room_id).add(origin, event, has_memory=has_memory):
+                    self._near_bytes += len(event.pdu)
 
     def after_events(self, room_id: RoomId, job: Job) -> None:
         """Do something once the events that wait for the room now have been dealt with."""
-        room = self._room(room_id)
-        room.jobs.append((room.taken_nid, job))
-        if len(room.jobs) > MOST_JOBS:
-            room.jobs.popleft()
+        self._room(room_id).add_job(job)
 
     # The workers
 
-    def _room(self, room_id: RoomId) -> _Room:
+    def _room(self, room_id: RoomId) -> RoomTurns:
         room = self._rooms.get(room_id)
         if room is None:
-            room = self._rooms[room_id] = _Room()
+            room = self._rooms[room_id] = RoomTurns()
             self._tasks.start(f"take in events of {room_id}", self._work(room_id, room))
         return room
 
-    def _again(self, room_id: RoomId) -> None:
-        """Look at everything that waits for the room."""
-        room = self._room(room_id)
-        self._near_bytes -= sum(len(event.pdu) for event in room.near)
-        room.near.clear()
-        room.taken_nid, room.is_behind = 0, True
+    def _queue(self, room_id: RoomId, origin: ServerName) -> ServerQueue:
+        is_slow = self._slow.get((room_id, origin)) is not None
+        return self._room(room_id).queue(origin, 1 if is_slow else MOST_IN_HAND)
 
-    async def _work(self, room_id: RoomId, room: _Room) -> None:
+    def _again(self, room_id: RoomId, origin: ServerName) -> None:
+        """Look at everything of the server that waits for the room."""
+        queue = self._queue(room_id, origin)
+        self._near_bytes -= queue.bytes_near
+        queue.reread()
+
+    async def _work(self, room_id: RoomId, room: RoomTurns) -> None:
         await self._clock.sleep(0)
+        in_hand: list[ServerName] = []
         try:
-            while room.near or room.is_behind or room.jobs:
-                async with self._places.place():
-                    if not room.near and room.is_behind:
-                        await self._load(room_id, room)
-                    batch = self._take(room)
-                    for origin, events in groupby(batch, key=lambda event: event.origin):
-                        await self._hand_over(room_id, origin, list(events))
-                await self._run_jobs(room, batch[-1].nid if batch else room.taken_nid)
+            while not room.is_empty:
+                turn = room.next()
+                if turn is not None:
+                    in_hand[:] = turn[:1]
+                    async with self._places.place(turn[0]):
+                        took_s = await self._serve(room_id, *turn)
+                    if took_s >= SLOW_S:
+                        self._note_slow(room_id, room, turn[0], took_s)
+                room.forget_idle()
+                await self._run_jobs(room)
         except Exception:
-            self._deferred.put(room_id, self._clock.monotonic() + FIRST_PAUSE_S)
+            for origin in {*in_hand, *room.waiting_servers()}:
+                self._deferred.put((room_id, origin), self._clock.monotonic() + FIRST_PAUSE_S)
             raise
         finally:
             del self._rooms[room_id]
-            self._near_bytes -= sum(len(event.pdu) for event in room.near)
+            self._near_bytes -= room.bytes_near
 
-    async def _load(self, room_id: RoomId, room: _Room) -> None:
-        room.skipped, after = False, room.taken_nid
-        events = await self._database.read(self._store.of_room, room_id, after=after, limit=MOST_NEAR)
-        if room.taken_nid != after:
-            return  # everything is to be looked at again
-        room.near.extend(events)
-        self._near_bytes += sum(len(event.pdu) for event in events)
-        if events:
-            room.taken_nid = events[-1].nid
-        room.is_behind = room.skipped or len(events) == MOST_NEAR
-
-    def _take(self, room: _Room) -> list[Staged]:
-        batch = [room.near.popleft() for _ in range(min(MOST_IN_HAND, len(room.near)))]
+    async def _serve(self, room_id: RoomId, origin: ServerName, queue: ServerQueue) -> float:
+        """The next few events of one server; how long they took."""
+        if not queue.near and queue.is_behind:
+            await self._load(room_id, origin, queue)
+        batch = queue.take()
         self._near_bytes -= sum(len(event.pdu) for event in batch)
-        return batch
+        began = self._clock.monotonic()
+        if batch:
+            await self._hand_over(room_id, origin, batch)
+        took_s = self._clock.monotonic() - began
+        queue.note_time(took_s)
+        return took_s
+
+    def _note_slow(self, room_id: RoomId, room: RoomTurns, origin: ServerName, took_s: float) -> None:
+        """The server's events held up the room: leave the others some time, if there are others."""
+        self._slow.keep((room_id, origin), value=True, seconds=SLOW_FOR_S)
+        if any(other != origin for other in room.waiting_servers()):
+            rest_s = took_s * REST_FACTOR
+            self._resting.keep((room_id, origin), value=True, seconds=rest_s)
+            self._deferred.put((room_id, origin), self._clock.monotonic() + rest_s)
+            self._near_bytes -= room.queue(origin).bytes_near
+            room.drop(origin)
+
+    async def _load(self, room_id: RoomId, origin: ServerName, queue: ServerQueue) -> None:
+        queue.skipped, after = False, queue.taken_nid
+        limit = PAGE if self._near_bytes <= MOST_NEAR_BYTES else SMALL_PAGE
+        events = await self._database.read(self._store.of_room, room_id, origin, after=after, limit=limit)
+        if queue.taken_nid == after:  # else everything is to be looked at again
+            queue.loaded(events, is_all=len(events) < limit)
+            self._near_bytes += sum(len(event.pdu) for event in events)
 
     async def _hand_over(self, room_id: RoomId, origin: ServerName, events: list[Staged]) -> None:
         """Let the room judge events of one origin; what cannot be judged yet stays."""
@@ -174,6 +194,8 @@ class RoomIntake:
             verdicts = await self._receiver.receive(
                 room_id, [_decoded(event.pdu) for event in events], origin=origin
             )
+        except CancelledError:
+            raise  # the server stops: they wait for the next one
         except MatrixError as error:
             verdicts = dict.fromkeys((event.event_id for event in events), error)
         except Exception:
@@ -200,18 +222,22 @@ class RoomIntake:
         if later:
             attempts = max(event.attempts for event in later)
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts)
-            self._deferred.put(room_id, self._clock.monotonic() + pause_s)
+            self._deferred.put((room_id, origin), self._clock.monotonic() + pause_s)
             await self._database.write(self._store.note_attempt, [event.nid for event in later])
         if done:
-            self._waiting[origin] -= await self._database.write(
-                self._store.remove, [event.nid for event in done]
-            )
-            if self._waiting[origin] <= 0:
-                del self._waiting[origin]
+            await self._database.write(self._store.remove, [event.nid for event in done])
+            self._count(origin, -len(done), -sum(len(event.pdu) for event in done))
 
-    async def _run_jobs(self, room: _Room, upto: int) -> None:
-        while room.jobs and (room.jobs[0][0] <= upto or not (room.near or room.is_behind)):
-            _, job = room.jobs.popleft()
+    def _count(self, origin: ServerName, events: int, size: int) -> None:
+        waiting = self.waiting_of(origin).plus(events, size)
+        self.waiting_bytes += size
+        if waiting.events > 0:
+            self._waiting[origin] = waiting
+        else:
+            self._waiting.pop(origin, None)
+
+    async def _run_jobs(self, room: RoomTurns) -> None:
+        for job in room.due_jobs():
             try:
                 await job()
             except MatrixError as error:

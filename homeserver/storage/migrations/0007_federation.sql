@@ -77,6 +77,6 @@ CREATE TABLE staged_events (
     origin TEXT NOT NULL,
     attempts BIGINT NOT NULL,
     pdu {BYTES} NOT NULL,
-    UNIQUE (room_id, event_id)
+    UNIQUE (room_id, origin, event_id)
 );
-CREATE INDEX staged_events_in_order ON staged_events (room_id, nid);
+CREATE INDEX staged_events_in_order ON staged_events (room_id, origin, nid);

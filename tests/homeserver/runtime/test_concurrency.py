@@ -2,6 +2,7 @@ import pytest
 
 from homeserver.runtime.concurrency import (
     CancelledError,
+    FairLimit,
     Gate,
     KeyedLock,
     Limit,
@@ -160,6 +161,42 @@ class TestGate:
         gate.open()
         with pytest.raises(CancelledError):
             others[0].result()
+
+
+class TestFairLimit:
+    def test_one_key_cannot_take_all_places(self) -> None:
+        limit: FairLimit[str] = FairLimit(3, 2)
+        held: list[str] = []
+        gate = Gate()
+
+        async def hold(key: str) -> None:
+            async with limit.place(key):
+                held.append(key)
+                await gate.wait()
+
+        tasks = [run(hold(key)) for key in ("a", "a", "a", "a", "b", "c")]
+        assert held == ["a", "a", "b"]
+        gate.pulse()
+        assert held == ["a", "a", "b", "c", "a", "a"] or sorted(held) == sorted("aabcaa")
+        gate.open()
+        assert all(task.called for task in tasks)
+        assert len(limit) == 0
+
+    def test_who_gives_up_waiting_leaves_nothing_behind(self) -> None:
+        limit: FairLimit[str] = FairLimit(1, 1)
+        gate = Gate()
+
+        async def hold(key: str) -> None:
+            async with limit.place(key):
+                await gate.wait()
+
+        first, same, other = run(hold("a")), run(hold("a")), run(hold("b"))
+        for task in (same, other):
+            task.addErrback(lambda failure: failure.trap(CancelledError))
+            task.cancel()
+        gate.open()
+        assert first.called
+        assert len(limit) == 0
 
 
 class TestLimit:

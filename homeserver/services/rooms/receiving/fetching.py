@@ -11,12 +11,13 @@ from typing import NamedTuple
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Event
-from homeserver.protocol.ids import EventId, ServerName
+from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
 from homeserver.remote.federation_answers import StateIdsAnswer
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import gather
+from homeserver.runtime.memory import Memory
 from homeserver.services.rooms.receiving.checking import Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
 from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
@@ -33,8 +34,11 @@ MOST_ROUNDS = 300
 FEWEST_PER_ROUND = 5
 PATIENT_ROUNDS = 10
 """A server that after so many rounds has told fewer events than that in each keeps us busy, nothing else."""
-FILLING_S = 120.0
-"""The room takes nothing else in meanwhile; what is not told by then stays a gap."""
+FILLING_S, SLOW_FILLING_S = 120.0, 5.0
+"""The room takes nothing else in meanwhile; what is not told by then stays a gap. A server that took so long
+has less time for the next gaps of the room."""
+SLOW_FOR_S = 600.0
+MOST_SLOW = 10_000
 MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""
@@ -66,16 +70,19 @@ class Fetching:
         self._outliers = parts.outliers
         self._sets = parts.sets
         self._clock = parts.clock
+        self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(parts.clock, MOST_SLOW)
 
     async def missing_events(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
         got: dict[EventId, Event] = {}
         latest: Sequence[EventId] = [event.event_id]
-        deadline = self._clock.monotonic() + FILLING_S
+        is_slow = self._slow.get((room.room_id, origin)) is not None
+        deadline = self._clock.monotonic() + (SLOW_FILLING_S if is_slow else FILLING_S)
         for number in range(MOST_ROUNDS):
             if number >= PATIENT_ROUNDS and len(got) < number * FEWEST_PER_ROUND:
                 break
             if self._clock.monotonic() > deadline:
+                self._slow.keep((room.room_id, origin), value=True, seconds=SLOW_FOR_S)
                 break
             answered = await self._ask_missing(room, latest, origin)
             fresh = [found for found in answered if found.event_id not in got]

@@ -234,9 +234,24 @@ def test_one_event_over_which_the_room_stumbles_does_not_harm_the_others(
 def test_an_event_that_waits_already_is_not_taken_twice(server: WholeServer, room: str, rooms: Rooms) -> None:
     event = pdu(room, "twice")
     start(server, {"pdus": [event]}).result()
-    start(server, {"pdus": [event]}, origin="near").result()
+    start(server, {"pdus": [event]}).result()
     server.time.advance(1)
     assert rooms.texts == ["twice"]
+
+
+def test_a_copy_that_another_server_spoilt_does_not_take_the_place_of_the_event(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    event = pdu(room, "as it was made")
+    spoilt = {**event, "content": {**event["content"], "body": "as it was not"}}
+    unsigned = {**event, "signatures": {"far": {}}}
+    assert event_id_of(VERSION, spoilt) == event_id_of(VERSION, unsigned) == event_id_of(VERSION, event)
+    (verdict,) = send(server, spoilt, origin="near").values()
+    assert "content hash" in verdict["error"]
+    start(server, {"pdus": [unsigned]}, origin="near").result()
+    send(server, event)
+    assert rooms.texts == ["as it was made"] * 2
+    assert [origin for _, origin, _ in rooms.batches] == ["near", "far"]
 
 
 def test_more_than_memory_holds_goes_through_the_database_in_order(
@@ -248,7 +263,7 @@ def test_more_than_memory_holds_goes_through_the_database_in_order(
     server.time.advance(1)
     assert rooms.texts == texts
     assert staged(server) == 0
-    assert server.services.traffic.intake.waiting_of(FAR) == 0
+    assert server.services.traffic.intake.waiting_of(FAR).events == 0
 
 
 def test_a_server_of_which_too_much_waits_is_told_to_come_back(
@@ -258,9 +273,43 @@ def test_a_server_of_which_too_much_waits_is_told_to_come_back(
     start(server, {"pdus": [pdu(room) for _ in range(40)]}).result()
     with pytest.raises(LimitExceeded):
         start(server, {"pdus": [pdu(room) for _ in range(40)]}).result()
+    start(server, {"edus": [{}]}).result()
     start(server, {"pdus": [pdu(room) for _ in range(40)]}, origin="near").result()
     server.time.advance(1)
     send(server, *[pdu(room) for _ in range(40)])
+
+
+def test_large_events_of_one_server_do_not_fill_the_disk(
+    server: WholeServer, room: str, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_WAITING_BYTES", 300_000)
+    large = {"pdus": [pdu(room, str(number) * 50_000) for number in range(7)]}
+    start(server, large).result()
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room)]}).result()
+    server.restart()  # it is known from the database, too
+    rooms = taking(server)
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room)]}).result()
+    server.time.advance(1)
+    assert len(rooms.texts) == 7
+    assert server.services.traffic.intake.waiting_bytes == 0
+    start(server, {"pdus": [pdu(room)]}).result()
+
+
+def test_when_many_servers_fill_the_disk_those_who_sent_little_are_still_heard(
+    server: WholeServer, room: str, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_BYTES_IN_ALL", 300_000)
+    monkeypatch.setattr(inbox_module, "SMALL_SHARE_BYTES", 10_000)
+    for number in range(7):
+        start(server, {"pdus": [pdu(room, "x" * 50_000)]}, origin=f"full{number}").result()
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room)]}, origin="full1").result()
+    for number in range(5):
+        start(server, {"pdus": [pdu(room, "x" * 50_000)]}, origin=f"new{number}").result()
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room)]}, origin="late").result()
 
 
 # EDUs
