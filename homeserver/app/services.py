@@ -148,7 +148,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
         sync=build_sync(rooms, sources, waiting, clock),
         media=build_media(config, stores, runtime, federation.client),
-        answering=answering(ground, rooms, stores.accounts.accounts),
+        answering=answering(ground, rooms, stores.accounts.accounts, limits),
         upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, tasks),
         traffic=build_traffic(config, federation, ground, tasks, neighbours),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from homeserver.services.federation.outsiders import Outsiders
 from homeserver.services.federation.queries import Ports as QueryPorts
 from homeserver.services.federation.queries import Queries
 from homeserver.services.federation.serving import Serving
+from homeserver.services.rate_limits import RateLimits
 from homeserver.services.rooms import RoomServices
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.storage.accounts import AccountStore
@@ -33,13 +34,20 @@ class Answering:
     outsiders: Outsiders
 
 
-def answering(ground: RoomGround, rooms: RoomServices, accounts: AccountStore) -> Answering:
+def answering(
+    ground: RoomGround, rooms: RoomServices, accounts: AccountStore, limits: RateLimits
+) -> Answering:
     """All parts, built bottom-up."""
     graph = EventGraphStore(ground.stores.state)
     asking = AskingServers(ground.database, graph, rooms.rooms)
     ports = QueryPorts(rooms.aliases, rooms.directory, rooms.spaces, ground.profiles, ground.streams)
     invite_ports = InvitePorts(
-        ground.key_ring, rooms.receiving, rooms.third_party_invites, accounts, rooms.membership.blocks
+        ground.key_ring,
+        rooms.receiving,
+        rooms.third_party_invites,
+        accounts,
+        rooms.membership.blocks,
+        limits,
     )
     return Answering(
         server_name=ground.server_name,

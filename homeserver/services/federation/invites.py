@@ -24,6 +24,7 @@ from homeserver.protocol.signatures import sign_event
 from homeserver.remote.errors import RemoteError
 from homeserver.services.federation.asking import AskingServers
 from homeserver.services.federation.handed_in import HandedIn, membership_event
+from homeserver.services.rate_limits import RateLimits
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import InviteBlocks, RoomUnreachable
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
@@ -83,6 +84,7 @@ class Ports(NamedTuple):
     third_party_invites: CompletesInvites
     accounts: AccountStore
     blocks: InviteBlocks
+    limits: RateLimits
 
 
 class Invites:
@@ -101,8 +103,10 @@ class Invites:
     ) -> JsonObject:
         """The invite with our signature.
 
-        Raises IncompatibleRoomVersion, InvalidParam, Forbidden, InviteBlocked.
+        Raises IncompatibleRoomVersion, InvalidParam, Forbidden, InviteBlocked, LimitExceeded.
         """
+        limits = self._ports.limits
+        limits.spend("invites_from_server", handed_in.origin)
         version = ROOM_VERSIONS.get(version_name)
         if version is None:
             raise IncompatibleRoomVersion(
@@ -110,6 +114,8 @@ class Invites:
             )
         event = membership_event(version, handed_in, "invite")
         await self._check_target(event)
+        limits.spend("invites_into_room", (handed_in.origin, event.room_id))
+        limits.spend("invites_to_user", str(event.state_key))
         await self._ports.keys.check_event(version, handed_in.pdu)
         described = await self._described(version, event, room_state)
         signed = sign_event(version, handed_in.pdu, self._server_name, self._key)

@@ -1,6 +1,7 @@
 """make_*, send_* and invite, asked by a server that does as it likes: what is refused, and how."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from homeserver.protocol.ids import ServerName
 from homeserver.protocol.room_versions import ROOM_VERSIONS, room_version
 from homeserver.protocol.signatures import sign_event
 from tests.support.adversary import V1, V2, VERSIONS, Adversary, View, event_path
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
 from tests.support.people import Person
-from tests.support.whole_server import WholeServer
+from tests.support.whole_server import QUIET, WholeServer
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -329,6 +332,37 @@ def test_an_invite_comes_back_signed(alice: Person, evil: Adversary) -> None:
     shown = alice.sync().invite_state(view.room_id)
     assert shown["m.room.name", ""]["content"] == {"name": "Trap"}
     assert set(shown) == {("m.room.name", ""), ("m.room.member", alice.user_id)}
+
+
+@pytest.mark.parametrize("limit", ["invites_from_server", "invites_into_room", "invites_to_user"])
+def test_a_flood_of_invites_is_refused(
+    databases: Databases, time: FakeClock, tmp_path: Path, limit: str
+) -> None:
+    limits = f"rate_limits: {{{limit}: {{per_second: 0.1, burst: 3}}}}"
+    settings = QUIET.replace("rate_limits: {enabled: false}", limits)
+    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
+    alice, bob = server.register("alice"), server.register("bob")
+    evil, other = Adversary(server), Adversary(server, "other.example")
+
+    def flood(sender: Adversary, target: Person, room: str = "!same:evil.example") -> list[int]:
+        answers = []
+        for number in range(4):
+            view, pdu = invite(sender, target.user_id, depth=number + 5, room_id=room)
+            view.room_id = room
+            answers.append(send_invite(sender, view, pdu))
+        assert all(answer.json["retry_after_ms"] > 0 for answer in answers if answer.status == 429)
+        return [answer.status for answer in answers]
+
+    assert flood(evil, alice) == [200, 200, 200, 429]
+    into_another_room = [429] * 4 if limit != "invites_into_room" else [200, 200, 200, 429]
+    assert flood(evil, alice, "!another:evil.example") == into_another_room
+    to_another_user = [200, 200, 200, 429] if limit == "invites_to_user" else [429] * 4
+    assert flood(evil, bob) == to_another_user
+    by_another_server = [429] * 4 if limit == "invites_to_user" else [200, 200, 200, 429]
+    assert flood(other, alice) == by_another_server
+    time.advance(11)
+    assert flood(evil, alice)[0] == 200
+    server.stop()
 
 
 def test_the_first_version_of_the_endpoint(alice: Person, evil: Adversary) -> None:
