@@ -75,6 +75,16 @@ class StagedEventStore:
             (origin, txn_id, answer, now_ms),
         )
 
+    def keep_newest(self, txn: Transaction, origin: ServerName, most: int) -> None:
+        """Forget the server's transactions but for the newest: it sends one after the other."""
+        txn.execute(
+            """
+            DELETE FROM received_transactions WHERE origin = %s AND received_ms < (
+                SELECT received_ms FROM received_transactions WHERE origin = %s
+                ORDER BY received_ms DESC LIMIT 1 OFFSET %s)""",
+            (origin, origin, most),
+        )
+
     def last_from(self, txn: Transaction, origin: ServerName) -> str | None:
         """The last transaction that came from the server."""
         txn_id: str | None = txn.value(

@@ -8,6 +8,7 @@ An event that will not do gets an error in the answer and never harms the others
 https://spec.matrix.org/latest/server-server-api/#transactions
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -38,6 +39,8 @@ SMALL_SHARE_BYTES = 1024 * 1024
 MOST_UNSEEN = 20
 """Transactions of one server that may be in here at the same time."""
 REMEMBERED_MS = 24 * 3600 * 1000
+MOST_REMEMBERED, COUNTED, MOST_SERVERS_COUNTED = 1_000, 200, 10_000
+"""Transactions of one server that are remembered; so many more may be, until they are counted."""
 FORGET_EVERY_S = 600.0
 MAX_TXN_ID = 255
 
@@ -94,6 +97,7 @@ class Inbox:
         self._tasks = tasks
         self._locks = KeyedLock()
         self._inside: dict[ServerName, int] = {}
+        self._uncounted: Counter[ServerName] = Counter()
         self._timer: DelayedCall | None = None
         self.lost: Lost | None = None
         self.outsiders: Outsiders | None = None
@@ -141,7 +145,9 @@ class Inbox:
         results, events = await self._judge(origin, incoming.pdus)
         await self._edus.receive(origin, incoming.edus)
         answer = orjson.dumps({"pdus": results})
-        last_known, staged = await self._database.write(self._keep, incoming, answer, events)
+        last_known, staged = await self._database.write(
+            self._keep, incoming, answer, events, is_to_count=self._is_to_count(origin)
+        )
         self._intake.add(origin, staged)
         if incoming.edus:
             self._tasks.start(f"EDUs of {origin}", self._edus.later(origin, incoming.edus))
@@ -174,13 +180,28 @@ class Inbox:
             return False
         return isinstance(gates[room_id], NotHere) and await self.outsiders.hear(origin, pdu)
 
+    def _is_to_count(self, origin: ServerName) -> bool:
+        """Is it time to look how many transactions of the server are remembered?"""
+        if len(self._uncounted) > MOST_SERVERS_COUNTED:
+            self._uncounted.clear()
+        self._uncounted[origin] += 1
+        return self._uncounted[origin] % COUNTED == 0
+
     def _keep(
-        self, txn: Transaction, incoming: Incoming, answer: bytes, events: Sequence[NewlyStaged]
+        self,
+        txn: Transaction,
+        incoming: Incoming,
+        answer: bytes,
+        events: Sequence[NewlyStaged],
+        *,
+        is_to_count: bool,
     ) -> tuple[str | None, list[tuple[RoomId, Staged]]]:
         origin, last_known = incoming.origin, None
         if any(self._store.answer(txn, origin, txn_id) is None for txn_id in incoming.previous):
             last_known = self._store.last_from(txn, origin)
         self._store.keep_answer(txn, origin, incoming.txn_id, answer, now_ms=self._clock.now_ms())
+        if is_to_count:
+            self._store.keep_newest(txn, origin, MOST_REMEMBERED)
         return last_known, self._store.stage(txn, origin, events)
 
     def _start_forgetting(self) -> None:

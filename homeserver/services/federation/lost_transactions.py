@@ -70,6 +70,8 @@ class LostTransactions:
                     await self._take(origin, txn_id, body)
                     last_known = txn_id
         except RemoteError:
+            if len(self._cannot) >= MOST_REMEMBERED:
+                self._cannot.clear()
             self._cannot.add(origin)
         finally:
             self._pulling.discard(origin)

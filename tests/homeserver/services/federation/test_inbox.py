@@ -417,3 +417,22 @@ def test_old_transactions_are_forgotten(server: WholeServer, room: str, rooms: R
     server.time.advance(26 * 3600)
     count = result(server.database.read(lambda txn: txn.value("SELECT COUNT(*) FROM received_transactions")))
     assert count == 0
+
+
+def test_of_many_transactions_of_one_server_only_the_newest_are_remembered(
+    server: WholeServer, room: str, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(inbox_module, "COUNTED", 10)
+    event = pdu(room, "once")
+    send(server, txn="other", origin="near")
+    for number in range(37):
+        send(server, event, txn=f"t{number}")
+    read = "SELECT txn_id FROM received_transactions WHERE origin = %s"
+    kept = {
+        origin: set(result(server.database.read(lambda txn, of=origin: txn.column(read, (of,)))))
+        for origin in ("far", "near")
+    }
+    assert kept["near"] == {"other"}
+    assert kept["far"] >= {f"t{number}" for number in range(32, 37)}
+    assert len(kept["far"]) <= 15
