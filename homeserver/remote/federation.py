@@ -48,6 +48,8 @@ MEDIUM = Effort(timeout_s=60.0, max_bytes=50 * MEBIBYTE)
 QUICK = Effort(timeout_s=15.0)
 TRANSACTION = Effort(timeout_s=60.0, max_bytes=MEBIBYTE, insist=True)
 ONCE = Effort(is_repeatable=False)
+ASKED_FOR = Effort(timeout_s=20.0, insist=True)
+"""Somebody wants it this moment, and knows of no back-off."""
 
 
 class FederationClient:
@@ -61,6 +63,10 @@ class FederationClient:
     def use_reachability(self, reachability: Reachability) -> None:
         """Ask this from now on which destinations may be bothered, and tell it how requests went."""
         self._requests.reachability = reachability
+
+    def is_likely_up(self, destination: ServerName) -> bool:
+        """Has it not failed lately?"""
+        return self._requests.reachability.may_try(destination)
 
     async def request(
         self,
@@ -103,7 +109,8 @@ class FederationClient:
     ) -> Template:
         """A join to complete and sign. `versions` are the room versions we can take."""
         path = path_of(V1 + "/make_join/{}/{}", room_id, user_id)
-        return answers.template(await self.request(destination, "GET", path, query={"ver": list(versions)}))
+        query = {"ver": list(versions)}
+        return answers.template(await self.request(destination, "GET", path, query=query, effort=ASKED_FOR))
 
     async def send_join(
         self,
@@ -128,7 +135,7 @@ class FederationClient:
     async def make_leave(self, destination: ServerName, room_id: RoomId, user_id: UserId) -> Template:
         """A leave to complete and sign: to refuse an invite, take back a knock, or go."""
         path = path_of(V1 + "/make_leave/{}/{}", room_id, user_id)
-        return answers.template(await self.request(destination, "GET", path))
+        return answers.template(await self.request(destination, "GET", path, effort=ASKED_FOR))
 
     async def send_leave(
         self, destination: ServerName, room_id: RoomId, event_id: EventId, event: JsonObject
@@ -142,7 +149,8 @@ class FederationClient:
     ) -> Template:
         """A knock to complete and sign."""
         path = path_of(V1 + "/make_knock/{}/{}", room_id, user_id)
-        return answers.template(await self.request(destination, "GET", path, query={"ver": list(versions)}))
+        query = {"ver": list(versions)}
+        return answers.template(await self.request(destination, "GET", path, query=query, effort=ASKED_FOR))
 
     async def send_knock(
         self, destination: ServerName, room_id: RoomId, event_id: EventId, event: JsonObject
@@ -173,7 +181,7 @@ class FederationClient:
         }
         path = path_of(V2 + "/invite/{}/{}", room_id, event_id)
         try:
-            answer = await self.request(destination, "PUT", path, body=body)
+            answer = await self.request(destination, "PUT", path, body=body, effort=ASKED_FOR)
         except RemoteRefused as refusal:
             if not refusal.is_unknown_endpoint or room_version not in ("1", "2"):
                 raise
@@ -201,7 +209,7 @@ class FederationClient:
     ) -> None:
         """Ask a server in the room to turn an accepted third-party invite into an invite."""
         path = path_of(V1 + "/exchange_third_party_invite/{}", room_id)
-        await self.request(destination, "PUT", path, body=event)
+        await self.request(destination, "PUT", path, body=event, effort=ASKED_FOR)
 
     # Events and state
 

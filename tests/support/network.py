@@ -1,7 +1,7 @@
 """Servers in memory that reach one another without sockets: what one sends goes into the other's router.
 
 Names resolve to themselves, certificates are not looked at, and everything is as fast as the servers are.
-`down` makes a server unreachable, `cut` parts two of them.
+`down` makes a server unreachable, `silent` one that takes requests and never answers, `cut` parts two.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from homeserver.app.federation import Outside
 from homeserver.http.routing import Router
+from homeserver.runtime.concurrency import Gate
 from homeserver.runtime.dns import NameFailure, ServiceRecord
 from homeserver.runtime.http_client import (
     AnswerTooLarge,
@@ -39,6 +40,7 @@ class Network:
 
     servers: dict[str, HasRouter | Answering] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
     cuts: set[frozenset[str]] = field(default_factory=set)
     records: dict[str, list[ServiceRecord]] = field(default_factory=dict)
     well_known: dict[str, HttpAnswer] = field(default_factory=dict)
@@ -102,6 +104,8 @@ class MemoryHttpClient:
         server = self._network.find(self._name, host)
         self._network.sent.append((host, request))
         request.encoded(host)
+        if host in self._network.silent:
+            await Gate().wait()
         if callable(server):
             answer = server(request)
         else:

@@ -200,7 +200,10 @@ class RemoteMembership:
     async def _candidates(
         self, change: Change, via: Sequence[ServerName], room: Room | None
     ) -> list[ServerName]:
-        """Whom to ask, in this order: who invited, whom the client names, who is or was in the room."""
+        """Whom to ask, in this order: who invited, whom the client names, who is or was in the room.
+
+        Servers that did not answer lately come last: they may be back.
+        """
         found = [domain_of(sender) for sender in await self._acquaintances(change.room_id, change.target)]
         found += via
         if room is None:
@@ -212,11 +215,12 @@ class RemoteMembership:
             found += sorted(room.servers, key=lambda server: -room.servers[server])
         if ":" in change.room_id:
             found.append(domain_of(change.room_id))
-        return [
+        others = [
             server
             for server in dict.fromkeys(found)
             if server != self._server_name and is_server_name(server)
-        ][:MOST_SERVERS]
+        ]
+        return sorted(others, key=self._client.is_likely_up, reverse=True)[:MOST_SERVERS]
 
     async def _acquaintances(self, room_id: RoomId, user_id: UserId) -> list[UserId]:
         """Who sent the invite that the user has from outside, and whom it names as being there."""
