@@ -272,13 +272,16 @@ def test_staged_events_wait_in_order_and_once(do: Do) -> None:
     events = [NewlyStaged(room, EventId(f"${number}"), b"{}") for number in (3, 1, 2)]
     staged = do(store.stage, A, events)
     assert [one.event_id for _, one in staged] == ["$3", "$1", "$2"]
-    assert do(store.stage, B, events[:1]) == []
-    assert [one.event_id for one in do(store.of_room, room, after=staged[0][1].nid, limit=9)] == ["$1", "$2"]
+    assert do(store.stage, A, events[:1]) == []
+    assert [one.event_id for _, one in do(store.stage, B, events[:1])] == ["$3"]
+    waiting = do(store.of_room, room, A, after=staged[0][1].nid, limit=9)
+    assert [one.event_id for one in waiting] == ["$1", "$2"]
     do(store.note_attempt, [staged[1][1].nid])
-    assert do(store.waiting) == [(room, A, 3)]
+    assert do(store.waiting) == [(room, A, 3, 6), (room, B, 1, 2)]
     assert do(store.remove, [staged[0][1].nid, staged[2][1].nid]) == 2
     assert do(store.remove, [staged[0][1].nid]) == 0
-    assert [(one.event_id, one.attempts) for one in do(store.of_room, room, after=0, limit=9)] == [("$1", 1)]
+    waiting = do(store.of_room, room, A, after=0, limit=9)
+    assert [(one.event_id, one.attempts) for one in waiting] == [("$1", 1)]
 
 
 def test_answers_are_remembered_for_each_server_and_forgotten(do: Do) -> None:
@@ -290,3 +293,15 @@ def test_answers_are_remembered_for_each_server_and_forgotten(do: Do) -> None:
     assert do(store.last_from, A) == "t2"
     do(store.forget_transactions, before_ms=150)
     assert (do(store.answer, A, "t1"), do(store.answer, A, "t2")) == (None, b"two")
+
+
+def test_of_each_servers_answers_the_newest_stay(do: Do) -> None:
+    store = StagedEventStore()
+    for number in range(5):
+        do(store.keep_answer, A, f"t{number}", b"a", now_ms=number)
+    do(store.keep_answer, B, "t0", b"b", now_ms=0)
+    do(store.keep_newest, A, 2)
+    assert [number for number in range(5) if do(store.answer, A, f"t{number}")] == [2, 3, 4]
+    do(store.keep_newest, A, 20)
+    assert do(store.answer, A, "t2") == b"a"
+    assert do(store.answer, B, "t0") == b"b"
