@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from homeserver.app.federation import Outside, build_federation, build_outside, build_traffic
 from homeserver.config import Config
+from homeserver.protocol import event_types
+from homeserver.protocol.ids import RoomId
 from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
@@ -57,6 +59,7 @@ from homeserver.services.sync.window import Windows
 from homeserver.services.typing_notifications import TypingNotifications
 from homeserver.services.upgraded_rooms import UpgradedRooms
 from homeserver.storage import MIGRATIONS, Stores
+from homeserver.storage.rooms import Member
 
 BLOCKING_THREADS = 8
 """For files and pictures. Threads are begun when first needed."""
@@ -210,15 +213,11 @@ def connect(services: Services) -> None:
                 services.presence.note_activity(event.sender)
             services.typing_notifications.stop(room.room_id, event.sender)
             for member in built.members:
-                if not member.is_local:
-                    is_joined = member.membership == "join"
-                    services.presence.elsewhere.note_member(member.user_id, room.room_id, is_joined=is_joined)
-                    continue
-                services.unread.note_membership(room.room_id, member.user_id)
-                if member.membership == "join":
-                    services.presence.note_join(member.user_id, room.room_id)
-                else:
-                    services.typing_notifications.stop(room.room_id, member.user_id)
+                note_member(services, room.room_id, member)
+            if event.type == event_types.MEMBER and not built.is_local and event.state_key == event.sender:
+                services.profiles.note_elsewhere(event.sender, event.content)
+            elif event.type == event_types.SPACE_CHILD and event.state_key:
+                rooms.spaces.note_change(RoomId(event.state_key))
 
     rooms.writer.follow(follow)
     rooms.writer.follow(services.traffic.note_events)
@@ -233,6 +232,20 @@ def connect(services: Services) -> None:
         services.presence.depart,
     ):
         accounts.deactivation.also(leave)
+
+
+def note_member(services: Services, room_id: RoomId, member: Member) -> None:
+    """A membership of the room is different now."""
+    is_joined = member.membership == "join"
+    if not member.is_local:
+        services.presence.elsewhere.note_member(member.user_id, room_id, is_joined=is_joined)
+        return
+    services.unread.note_membership(room_id, member.user_id)
+    services.rooms.spaces.note_change(room_id)
+    if is_joined:
+        services.presence.note_join(member.user_id, room_id)
+    else:
+        services.typing_notifications.stop(room_id, member.user_id)
 
 
 def account_settings(config: Config) -> AccountSettings:

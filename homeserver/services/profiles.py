@@ -144,6 +144,11 @@ class Profiles:
     def _is_remote(self, user_id: UserId) -> bool:
         return domain_of(user_id) != self._server_name
 
+    def note_elsewhere(self, user_id: UserId, content: JsonObject) -> None:
+        """A room tells how a user of another server looks there."""
+        if self._remote is not None:
+            self._remote.note_member(user_id, content)
+
     async def _profile_elsewhere(self, user_id: UserId) -> JsonObject:
         if self._remote is None:
             raise NotFound(f"The profile of {user_id} is not known here")

@@ -33,6 +33,7 @@ MOST_ROOMS = 1_000
 MOST_CHILDREN = 500
 MOST_VIA = 3
 MOST_REMEMBERED = 200
+MOST_REMEMBERED_BYTES = 8 * 1024 * 1024
 REMEMBERED_S = 300.0
 MOST_REFUSED = 5_000
 REFUSAL_REMEMBERED_S = 30.0
@@ -97,7 +98,9 @@ class Spaces:
         self._directory = directory
         self._user_rooms = user_rooms
         self._remote = remote
-        self._remembered: Memory[tuple[RoomId, bool], Answer] = Memory(clock, MOST_REMEMBERED)
+        self._remembered: Memory[tuple[RoomId, bool], Answer] = Memory(
+            clock, MOST_REMEMBERED, max_size=MOST_REMEMBERED_BYTES
+        )
         self._refused: Memory[RoomId, bool] = Memory(clock, MOST_REFUSED)
 
     # Rooms of this server
@@ -134,6 +137,12 @@ class Spaces:
         ]
         events.sort(key=lambda event: _order(event.state_key or "", event.content, event.origin_server_ts))
         return events[:MOST_CHILDREN]
+
+    def note_change(self, room_id: RoomId) -> None:
+        """A room that a space names came, went or is elsewhere now, or somebody here may look at it now."""
+        for suggested_only in (False, True):
+            self._remembered.forget((room_id, suggested_only))
+        self._refused.forget(room_id)
 
     # For local users
 
@@ -249,7 +258,7 @@ class Spaces:
                 continue
             answer = _checked(child.room_id, raw)
             if answer is not None:
-                self._remembered.keep(key, answer, REMEMBERED_S)
+                self._remembered.keep(key, answer, REMEMBERED_S, size=len(orjson.dumps(raw)))
                 for room_id in answer.hidden:
                     self._refused.keep(room_id, True, REMEMBERED_S)
                 return answer
@@ -309,8 +318,12 @@ def _checked(room_id: RoomId, raw: JsonObject) -> Answer | None:
         if isinstance(event, dict) and isinstance(event["content"], dict)
     ]
     closed = raw.get("inaccessible_children")
-    hidden = [RoomId(each) for each in (closed if isinstance(closed, list) else []) if isinstance(each, str)]
-    return Answer({**summary, "children_state": events}, named, known, hidden[:MOST_CHILDREN])
+    hidden = [
+        RoomId(each)
+        for each in (closed if isinstance(closed, list) else [])[:MOST_CHILDREN]
+        if isinstance(each, str) and len(each) <= MAX_ID_BYTES
+    ]
+    return Answer({**summary, "children_state": events}, named, known, hidden)
 
 
 def _is_child(event: Json) -> bool:

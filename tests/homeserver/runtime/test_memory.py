@@ -39,3 +39,20 @@ def test_forgetting(time: FakeClock) -> None:
     memory.keep("a", 1, 100.0)
     memory.clear()
     assert memory.get("a") is None
+
+
+def test_large_values_make_room_for_newer_ones(time: FakeClock) -> None:
+    memory: Memory[str, str] = Memory(time, 10, max_size=100)
+    memory.keep("a", "a", 5.0, size=60)
+    memory.keep("b", "b", 5.0, size=60)
+    assert (memory.get("a"), memory.get("b")) == (None, "b")
+    memory.keep("b", "b", 5.0, size=10)
+    memory.keep("c", "c", 5.0, size=90)
+    assert (memory.get("b"), memory.get("c")) == ("b", "c")
+    memory.keep("d", "d", 5.0, size=101)
+    assert len(memory) == 0
+    memory.keep("e", "e", 5.0, size=100)
+    time.advance(6)
+    assert memory.get("e") is None
+    memory.keep("f", "f", 5.0, size=100)
+    assert memory.get("f") == "f"

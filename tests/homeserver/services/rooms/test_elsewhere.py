@@ -73,6 +73,24 @@ def test_profiles_of_other_servers_are_asked_for_and_remembered(
     assert bob.ask("GET", f"/profile/{alice.user_id}")["displayname"] == "Al"
 
 
+def test_a_profile_is_asked_for_again_when_a_shared_room_shows_that_it_changed(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room = alice.create_room(preset="public_chat")
+    federation.join(bob, room, via="one")
+    alice.ask("PUT", f"/profile/{alice.user_id}/displayname", {"displayname": "Alice"})
+    federation.time.advance(5)
+    assert bob.ask("GET", f"/profile/{alice.user_id}")["displayname"] == "Alice"
+    before = len(federation.network.sent)
+    alice.send(room, "no news of her name")
+    federation.time.advance(5)
+    bob.ask("GET", f"/profile/{alice.user_id}")
+    assert not [one for _, one in federation.network.sent[before:] if "/query/profile" in one.path]
+    alice.ask("PUT", f"/profile/{alice.user_id}/displayname", {"displayname": "Al"})
+    federation.time.advance(5)
+    assert bob.ask("GET", f"/profile/{alice.user_id}")["displayname"] == "Al"
+
+
 def test_there_is_no_profile_of_who_is_not_there(federation: Federation, alice: Person, bob: Person) -> None:
     bob.ask("GET", "/profile/@nobody:one", refused="M_NOT_FOUND")
     bob.ask("GET", "/profile/@x:gone.example", refused="M_NOT_FOUND")
@@ -172,6 +190,30 @@ def test_a_space_goes_on_at_another_server(federation: Federation, alice: Person
     before = len(federation.network.sent)
     assert names(tree(bob, root)) == ["Root", "Inner", "Leaf"]
     assert len(federation.network.sent) == before
+
+
+def test_a_space_elsewhere_is_asked_about_again_when_something_here_changes(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    inner = space(alice, "Inner", {})
+    root = bob.create_room(preset="public_chat", name="Root", creation_content={"type": "m.space"})
+    bob.set_state(root, "m.space.child", {"via": ["gone.example"]}, state_key=inner)
+    assert names(tree(bob, root)) == ["Root"]
+    bob.set_state(root, "m.space.child", {"via": ["one"]}, state_key=inner)
+    assert names(tree(bob, root)) == ["Root", "Inner"]
+
+
+def test_what_is_remembered_of_spaces_elsewhere_is_bounded(
+    federation: Federation, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces = federation.all["two"].services.rooms.spaces
+    spaces._remembered._max_size = 4_000
+    large = [space(alice, f"{number}" * 2_000, {}) for number in range(4)]
+    root = bob.create_room(preset="public_chat", name="Root", creation_content={"type": "m.space"})
+    for inner in large:
+        bob.set_state(root, "m.space.child", {"via": ["one"]}, state_key=inner)
+    assert len(names(tree(bob, root))) == 5
+    assert len(spaces._remembered) <= 1
 
 
 def test_rooms_are_looked_at_before_coming_in(federation: Federation, alice: Person, bob: Person) -> None:
