@@ -32,8 +32,17 @@ FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
 
 
+class _Job:
+    """The completion of one room. `partial` is that of the last join; `news` wakes up who sleeps."""
+
+    def __init__(self, partial: PartialRoom) -> None:
+        self.partial = partial
+        self.done = Gate()
+        self.news = Gate()
+
+
 class PartialRooms:
-    """Completes them, one job for each, until it is done, restarts or not."""
+    """Completes them, one job for each, until it is done, restarts or not, or nobody of ours is there."""
 
     def __init__(
         self, ground: RoomGround, rooms: Rooms, *, fetching: Fetching, sets: StateSets,
@@ -48,7 +57,7 @@ class PartialRooms:
         self._sets = sets
         self._stored = stored
         self._turns = turns
-        self._gates: dict[RoomId, Gate] = {}
+        self._jobs: dict[RoomId, _Job] = {}
 
     async def start(self) -> None:
         """Go on with those that are not complete."""
@@ -56,40 +65,76 @@ class PartialRooms:
             self.begin(partial)
 
     def begin(self, partial: PartialRoom) -> None:
-        """Start fetching what is missing."""
-        if partial.room_id not in self._gates:
-            self._gates[partial.room_id] = Gate()
-            self._tasks.start(f"complete the state of {partial.room_id}", self._complete(partial))
+        """Start fetching what is missing. A join after all of ours had left begins anew."""
+        job = self._jobs.get(partial.room_id)
+        if job is not None:
+            job.partial = partial
+            job.news.pulse()
+            return
+        job = self._jobs[partial.room_id] = _Job(partial)
+        self._tasks.start(f"complete the state of {partial.room_id}", self._complete(partial.room_id, job))
 
     def is_partial(self, room_id: RoomId) -> bool:
-        return room_id in self._gates
+        return room_id in self._jobs
 
     async def wait(self, room_id: RoomId, within_s: float) -> bool:
         """Is it complete, at the latest after so long?"""
-        gate = self._gates.get(room_id)
-        return gate is None or await gate.wait_for(self._ground.clock, within_s)
+        job = self._jobs.get(room_id)
+        return job is None or await job.done.wait_for(self._ground.clock, within_s)
 
-    async def _complete(self, partial: PartialRoom) -> None:
+    async def _complete(self, room_id: RoomId, job: _Job) -> None:
         wait_s = FIRST_WAIT_S
-        servers = [ServerName(server) for server in orjson.loads(partial.servers)]
         while True:
-            room = await self._rooms.load(partial.room_id)
-            others = [server for server in room.other_servers() if server not in servers]
-            for server in [*servers, *others]:
-                if await self._complete_from(partial, server):
-                    self._gates.pop(partial.room_id).open()
-                    return
-            await self._ground.clock.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            partial = job.partial
+            is_done = await self._is_done(job, partial)
+            if job.partial is not partial:
+                wait_s = FIRST_WAIT_S
+            elif is_done:
+                break
+            else:
+                await job.news.wait_for(self._ground.clock, wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        del self._jobs[room_id]
+        job.done.open()
 
-    async def _complete_from(self, partial: PartialRoom, server: ServerName) -> bool:
-        room = await self._rooms.load(partial.room_id)
+    async def _is_done(self, job: _Job, partial: PartialRoom) -> bool:
+        """Try all servers that can tell; or give the room up, which all of ours have left."""
+        servers = [ServerName(server) for server in orjson.loads(partial.servers)]
         try:
-            state_nid = await self._fetching.state_before(room, partial.join_id, server)
+            room = await self._rooms.load(partial.room_id)
+            if not room.joined_local:
+                return await self._give_up(job, partial)
         except MatrixError as error:
-            logger.info("%s does not tell the state of %s: %s", server, partial.room_id, error.message)
+            logger.warning("%s cannot be completed now: %s", partial.room_id, error.message)
             return False
+        others = [server for server in room.other_servers() if server not in servers]
+        for server in [*servers, *others]:
+            try:
+                if await self._complete_from(job, partial, server):
+                    return True
+            except MatrixError as error:
+                logger.info("%s does not tell the state of %s: %s", server, partial.room_id, error.message)
+            if job.partial is not partial:
+                break
+        return False
+
+    async def _give_up(self, job: _Job, partial: PartialRoom) -> bool:
+        """Nobody tells strangers more. Who comes back begins anew."""
         async with self._turns.hold(partial.room_id):
+            room = await self._rooms.load(partial.room_id)
+            if room.joined_local or job.partial is not partial:
+                return False
+            await self._database.write(self._stores.received_rooms.remove_partial, room.nid)
+            self._rooms.discard(room)
+        return True
+
+    async def _complete_from(self, job: _Job, partial: PartialRoom, server: ServerName) -> bool:
+        """Raises what is wrong with the server, or with the database."""
+        room = await self._rooms.load(partial.room_id)
+        state_nid = await self._fetching.state_before(room, partial.join_id, server)
+        async with self._turns.hold(partial.room_id):
+            if job.partial is not partial:
+                return False
             position = self._ground.streams.draw()
             change = None
             try:

@@ -1,0 +1,126 @@
+"""Coming and going in rooms whose members are not all known yet."""
+
+from typing import Any
+
+import pytest
+
+from homeserver.protocol.ids import RoomId
+from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded, members
+from tests.support.federation import Federation
+from tests.support.people import Person, path
+
+
+class Lobby:
+    """Alice's crowded room on `one`, into which Bob of `two` has just come."""
+
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        self.alice, self.bob, self.room = crowded(federation)
+        self.two = federation.all["two"]
+        self.withheld = Withheld(federation)
+        self.come(self.bob)
+        assert self.is_partial
+        self.bob.sync()
+
+    def come(self, person: Person) -> None:
+        person.ask("POST", path("join", self.room), {}, via="one")
+        self.federation.settle(1)
+
+    @property
+    def is_partial(self) -> bool:
+        return self.two.services.rooms.receiving.is_partial(RoomId(self.room))
+
+    def complete(self) -> None:
+        """The members become known; everybody has them now."""
+        self.withheld.is_open = True
+        self.federation.time.advance(1_300)
+        self.federation.settle()
+        assert not self.is_partial
+
+    def check(self, count: int) -> None:
+        """Both servers agree, and so many are in the room."""
+        federation, room = self.federation, self.room
+        assert federation.state_of(room, "two") == federation.state_of(room, "one")
+        assert members(self.two, room) == count
+        federation.check_memory(room, "two")
+
+
+@pytest.fixture
+def lobby(federation: Federation) -> Lobby:
+    return Lobby(federation)
+
+
+def test_a_leave_does_not_wait(lobby: Lobby) -> None:
+    lobby.bob.leave(lobby.room)
+    lobby.federation.settle()
+    assert lobby.is_partial
+    assert lobby.room in lobby.bob.sync().left
+    assert lobby.alice.membership_of(lobby.room, lobby.bob) == "leave"
+
+
+@pytest.mark.parametrize("ending", ["kick", "ban"])
+def test_who_is_removed_meanwhile_is_out(lobby: Lobby, ending: str) -> None:
+    held = lobby.bob.start_sync()
+    (lobby.alice.kick if ending == "kick" else lobby.alice.ban)(lobby.room, lobby.bob)
+    lobby.federation.settle()
+    assert lobby.is_partial
+    assert lobby.room in held.answer.left
+    assert lobby.bob.joined_rooms() == set()
+
+
+@pytest.mark.parametrize("who", ["the same", "another"])
+def test_somebody_comes_after_the_first_has_left(lobby: Lobby, who: str) -> None:
+    lobby.bob.leave(lobby.room)
+    lobby.federation.settle()
+    person = lobby.bob if who == "the same" else lobby.two.register("dave")
+    lobby.come(person)
+    assert person.joined_rooms() == {lobby.room}
+    lobby.alice.set_state(lobby.room, "m.room.topic", {"topic": "new"})
+    lobby.federation.settle()
+    lobby.complete()
+    lobby.check(42)
+    lobby.alice.send(lobby.room, "welcome")
+    lobby.federation.settle()
+    assert "welcome" in person.sync().texts(lobby.room)
+
+
+def test_a_second_one_comes_and_the_first_leaves(lobby: Lobby) -> None:
+    dave = lobby.two.register("dave")
+    lobby.come(dave)
+    dave.sync()
+    lobby.bob.leave(lobby.room)
+    assert lobby.room in lobby.bob.sync().left
+    assert [event["state_key"] for event in dave.sync().timeline(lobby.room)] == [lobby.bob.user_id]
+    lobby.complete()
+    lobby.check(42)
+
+
+def test_everybody_leaves_and_nothing_is_asked_any_more(lobby: Lobby) -> None:
+    lobby.bob.leave(lobby.room)
+    lobby.federation.settle()
+    lobby.withheld.is_open = True
+    lobby.federation.time.advance(1_300)
+    before = len(lobby.federation.network.sent)
+    lobby.federation.time.advance(24 * 3600)
+    assert len(lobby.federation.network.sent) - before < 5
+    lobby.come(lobby.bob)
+    lobby.complete()
+    lobby.check(42)
+
+
+def test_a_name_is_changed_meanwhile(lobby: Lobby) -> None:
+    lobby.bob.ask("PUT", path("profile", lobby.bob.user_id, "displayname"), {"displayname": "Robert"})
+    lobby.federation.settle()
+    assert lobby.alice.state_of(lobby.room, "m.room.member", lobby.bob.user_id)["displayname"] == "Robert"
+    lobby.complete()
+    lobby.check(42)
+
+
+def test_others_are_not_let_in_by_who_does_not_know_all(lobby: Lobby) -> None:
+    carol = lobby.federation.servers("three")[0].register("carol")
+    for what in ("join", "knock"):
+        body: dict[str, Any] = {}
+        carol.ask("POST", path(what, lobby.room), body, via="two", refused="M_NOT_FOUND")
+    carol.ask("POST", f"/_matrix/client/v3/join/{lobby.room}?via=two&via=one", {})
+    lobby.complete()
+    lobby.check(43)
