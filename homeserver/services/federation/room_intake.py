@@ -32,9 +32,10 @@ MOST_NEAR_BYTES = 32 * 1024 * 1024
 """So much of all rooms together is kept in memory; beyond, it is read again when its turn comes."""
 PAGE, SMALL_PAGE = 50, 5
 ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER = 32, 4
-MOST_ATTEMPTS = 10
-FIRST_PAUSE_S = 15.0
+MOST_ATTEMPTS = 13
+FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 3600.0
+"""Twice as long after each attempt: what an event rests on is soon there again after a short outage."""
 SLOW_S, REST_FACTOR = 5.0, 5.0
 SLOW_FOR_S = 600.0
 MOST_SLOW = 10_000
@@ -83,7 +84,7 @@ class RoomIntake:
         self._resting: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
         self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
         self._deferred: TimingWheel[tuple[RoomId, ServerName]] = TimingWheel(
-            clock, lambda key: self._again(*key), step_s=5.0
+            clock, lambda key: self._again(*key), step_s=1.0
         )
         self.waiting_bytes = 0
         """Of all servers' events, in the database."""
