@@ -272,9 +272,7 @@ class _Factory(ClientFactory):
         return self._connection if self.wrap is None else self.wrap(self._connection)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:  # noqa: N802
-        number = getattr(reason.value, "osError", None)
-        says = os.strerror(number) if isinstance(number, int) else reason.getErrorMessage()
-        self.fail(Unreachable(f"{self._where}: {says}"))
+        self.fail(Unreachable(f"{self._where}: {_reason(reason)}"))
 
     def fail(self, error: Exception) -> None:
         made: Deferred[None] = self._connection.made
@@ -288,6 +286,18 @@ class _Factory(ClientFactory):
 
 def _key(target: Target) -> Key:
     return (target.host, target.port, target.tls_name)
+
+
+def _reason(failure: Failure) -> str:
+    """Why there is no connection, in one line."""
+    error = failure.value
+    number = getattr(error, "osError", None)
+    if isinstance(number, int):
+        return os.strerror(number)
+    inner = (
+        error.args[0] if error and error.args else None
+    )  # lost while it was made: it holds the reason for that
+    return (inner if isinstance(inner, Failure) else failure).getErrorMessage()
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

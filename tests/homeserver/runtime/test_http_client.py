@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.python.failure import Failure
 
 from homeserver.runtime.addresses import AddressGuard
 from homeserver.runtime.client_tls import ClientTls
@@ -460,6 +462,20 @@ def test_nobody_listens(client: Client) -> None:
     port = free_port()
     with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port} .*refused"):
         client.send(Target("127.0.0.1", port, None, "x"))
+
+
+def test_a_connection_that_is_lost_while_it_is_made(
+    client: Client, live: LiveReactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twisted wraps the reason in another: it is told in one line."""
+
+    def connect(host: str, port: int, factory: Any, timeout: float) -> None:
+        lost = ConnectError(string=Failure(ConnectionDone()))
+        live.reactor.callLater(0, factory.clientConnectionFailed, None, Failure(lost))
+
+    monkeypatch.setattr(live.reactor, "connectTCP", connect)
+    with pytest.raises(Unreachable, match=r"\(127\.0\.0\.1\): Connection was closed cleanly\.$"):
+        client.send(Target("good.example", 8448, None, "good.example"))
 
 
 def test_private_addresses_are_refused(client: Client) -> None:
