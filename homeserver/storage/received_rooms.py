@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Transaction
+from homeserver.storage.events import REJECTED
 from homeserver.storage.identifiers import Identifiers
 from homeserver.storage.rooms import Member
 
@@ -50,6 +51,24 @@ class ReceivedRoomStore:
                 (room_id, version, False, b"[]"),
             )
         return int(nid)
+
+    def settle_version(self, txn: Transaction, room_nid: int, version: str) -> bool:
+        """The version, of which invites may have said something else; False: it is known to be another.
+
+        What was kept by the rules of another version counts for nothing then.
+        """
+        known, state_nid = txn.rows(
+            """
+            SELECT version, state_nid FROM rooms WHERE nid = %s""",
+            (room_nid,),
+        )[0]
+        if known == version:
+            return True
+        if state_nid:
+            return False
+        txn.execute("UPDATE rooms SET version = %s WHERE nid = %s", (version, room_nid))
+        txn.execute("UPDATE events SET status = %s WHERE room_nid = %s", (REJECTED, room_nid))
+        return True
 
     def put_current(self, txn: Transaction, room_nid: int, entries: Iterable[CurrentEntry]) -> None:
         txn.executemany(

@@ -17,7 +17,7 @@ from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.hashes import content_hash, event_id_of
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.request_signatures import authorization_header, request_bytes
-from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion, room_version
+from homeserver.protocol.room_versions import ROOM_VERSIONS, EventIdFormat, RoomVersion, room_version
 from homeserver.protocol.signatures import SigningKey, sign_event, sign_json
 from homeserver.runtime.http_client import HttpAnswer, HttpRequest
 from tests.support.http import Answer, start
@@ -60,6 +60,12 @@ class View:
             content=pdu["content"],
         )
         return [self.name(self.state[key]) for key in keys if key in self.state]
+
+    def links(self, event_ids: Any) -> Any:
+        """Event IDs as an event names them: room versions 1 and 2 want pairs of ID and hash."""
+        if self.version.event_id_format is not EventIdFormat.EXPLICIT or not isinstance(event_ids, list):
+            return event_ids
+        return [[one, {}] if isinstance(one, str) else one for one in event_ids]
 
     def take(self, pdu: Pdu) -> None:
         """The next event is to follow this one."""
@@ -219,13 +225,18 @@ class Adversary:
         if state_key is not None:
             pdu["state_key"] = state_key
         pdu["auth_events"] = view.auth_events(pdu)
-        return self.finish(view, {**pdu, **fields})
+        pdu |= fields
+        for links in ("prev_events", "auth_events"):
+            pdu[links] = view.links(pdu[links])
+        return self.finish(view, pdu)
 
     def finish(
         self, view: View, pdu: Mapping[str, Any], *, key: SigningKey | None = None, name: str | None = None
     ) -> Pdu:
         """Hashed and signed."""
         done = {field: value for field, value in pdu.items() if field not in ("hashes", "signatures")}
+        if view.version.event_id_format is EventIdFormat.EXPLICIT:
+            done.setdefault("event_id", f"$lie{next(_numbers)}:{self.name}")
         done["hashes"] = {"sha256": content_hash(done, strict=False)}
         return sign_event(_lenient(view.version), done, ServerName(name or self.name), key or self.key)
 

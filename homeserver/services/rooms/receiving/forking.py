@@ -125,7 +125,7 @@ class Forking:
     async def state_before(self, room: Room, event: Event, judged: Judged) -> int | None:
         """The state set before it; None for a rejected one whose place is not known. Raises CannotJudge."""
         if not judged.absent:
-            known = await self._stored.known(event.prev_event_ids)
+            known = await self._stored.known_in_room(room.nid, event.prev_event_ids)
             nids = [known[id_].state_after or 0 for id_ in event.prev_event_ids]
             return await self._sets.set_of(room, nids) if nids else None
         if judged.problem is not None:
@@ -152,7 +152,7 @@ class Forking:
     async def put_aside(self, room: Room, event: Event, status: int, state_nid: int | None) -> None:
         """Keep an event that does not move the room."""
         await self._stored.ready()
-        known = (await self._stored.known([event.event_id])).get(event.event_id)
+        known = await self._stored.standing(room.nid, event)
         hash_: bytes | None = None
         if status == SOFT_FAILED and event.is_state and state_nid is not None:
             before = await self._before(room, event, state_nid)
@@ -184,7 +184,7 @@ class Forking:
                 if len(room.heads) >= MOST_HEADS and not set(room.heads) & set(event.prev_event_ids):
                     raise CannotJudge(f"{room_id} has forked too often, and nobody here may close it")
                 before = await self._before(room, event, state_nid)
-                known = (await self._stored.known([event.event_id])).get(event.event_id)
+                known = await self._stored.standing(room.nid, event)
                 meeting = await self._meet(room, event, state_nid)
                 if meeting is None or not self._is_current(meeting):
                     await self._database.write(_nothing)

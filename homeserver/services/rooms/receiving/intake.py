@@ -109,6 +109,8 @@ class Intake:
         room = await self._room(room_id)
         await self._stored.ready()
         ids = [event.event_id for event in ordered]
+        outcomes |= await self._stored.clashing(room.nid, room.version, ordered)
+        ordered = [event for event in ordered if event.event_id not in outcomes]
         known, auth = await self._look_up(room, ordered)
         batch = Batch()
         for event in ordered:
@@ -255,20 +257,20 @@ class Intake:
             room = await self._room(room_id)
             key = RoomKey(room_id, room.nid, room.version)
             auth = await self._fetching.auth_events(key, event, source.origin)
-            absent = await self._absent(event)
+            absent = await self._absent(room, event)
             problem = _by_own(event, auth)
             if problem is None and absent and source.may_fill:
                 await self._fill(room, event, source)
-                absent = await self._absent(event)
+                absent = await self._absent(room, event)
             return await self._place(room_id, event, Judged(source, auth, absent, problem))
         except StaleRoom:
             raise
         except MatrixError as error:
             return error
 
-    async def _absent(self, event: Event) -> list[EventId]:
-        """Of the events it follows those that have no place here."""
-        known = await self._stored.known(event.prev_event_ids)
+    async def _absent(self, room: Room, event: Event) -> list[EventId]:
+        """Of the events it follows those that have no place in the room."""
+        known = await self._stored.known_in_room(room.nid, event.prev_event_ids)
         return [id_ for id_ in event.prev_event_ids if id_ not in known or not known[id_].is_placed]
 
     async def _fill(self, room: Room, event: Event, source: Source) -> None:

@@ -132,9 +132,8 @@ class Joining:
         chain = (await self._checking.check(version, room_id, joined.auth_chain)).events
         in_chain = {event.event_id for event in chain}
         state = (await self._checking.check(version, room_id, joined.state)).events
-        room_nid = await self._database.write(
-            self._stores.received_rooms.create_or_get, room_id, version.version
-        )
+        _check_create(version, [event for event in state if event.is_state and event.key == CREATE_KEY])
+        room_nid = await self._database.write(self._row, room_id, version)
         key = RoomKey(room_id, room_nid, version)
         kept = await self._outliers.add(
             key, [*chain, *(event for event in state if event.event_id not in in_chain)]
@@ -155,16 +154,10 @@ class Joining:
                 continue
             if stored.event.key == join.key:
                 standing.setdefault(join.key, stored)
-        self._check_create(joined, standing)
+        if CREATE_KEY not in standing:
+            raise BadState("The room's create event is not valid")
         await self._check_join(join, key, standing, is_partial=joined.is_partial)
         return await self._beginning(joined, join, key, standing)
-
-    def _check_create(self, joined: RemoteJoin, state: Mapping[StateKey, Stored]) -> None:
-        create = state.get(CREATE_KEY)
-        if create is None:
-            raise BadState("The state has no create event")
-        if create.event.content.get("room_version", "1") != joined.version.version:
-            raise BadState("The room is of another version")
 
     async def _check_join(
         self, join: Event, key: RoomKey, state: Mapping[StateKey, Stored], *, is_partial: bool
@@ -186,7 +179,7 @@ class Joining:
     async def _beginning(
         self, joined: RemoteJoin, join: Event, key: RoomKey, state: Mapping[StateKey, Stored]
     ) -> _Beginning:
-        known = await self._stored.known(join.prev_event_ids)
+        known = await self._stored.known_in_room(key.nid, join.prev_event_ids)
         absent = [id_ for id_ in join.prev_event_ids if id_ not in known or not known[id_].is_placed]
         state_nid = self._stored.past_nids(1)[0]
         partial = None
@@ -227,7 +220,14 @@ class Joining:
             join, timeline, new, None, relation, member, hash_.to_bytes(16, "little"), None, is_local=False
         )
 
-    # In one transaction
+    # In transactions
+
+    def _row(self, txn: Transaction, room_id: RoomId, version: RoomVersion) -> int:
+        store = self._stores.received_rooms
+        room_nid = store.create_or_get(txn, room_id, version.version)
+        if not store.settle_version(txn, room_nid, version.version):
+            raise BadState("The room was of another version when this server was in it")
+        return room_nid
 
     def _write(self, txn: Transaction, beginning: _Beginning, built: Built) -> list[Member]:
         """The other local members whose row is new."""
@@ -282,3 +282,11 @@ class Joining:
         ]
         stores.received_rooms.put_members(txn, key.nid, [*remote, *local])
         return [member for member in local if member.user_id != beginning.join.state_key]
+
+
+def _check_create(version: RoomVersion, created: Sequence[Event]) -> None:
+    """Before anything is kept that was judged by the rules of that version. Raises BadState."""
+    if not created:
+        raise BadState("The state has no create event")
+    if any(event.content.get("room_version", "1") != version.version for event in created):
+        raise BadState("The room is of another version")

@@ -41,6 +41,8 @@ class Outliers:
         Left out is what rests on events that are neither among them nor stored.
         """
         given = in_order(events, by_auth=True)
+        clashing = await self._stored.clashing(room.nid, room.version, given)
+        given = [event for event in given if event.event_id not in clashing]
         ids = {event.event_id for event in given}
         named = {id_ for event in given for id_ in auth_ids(event)} - ids
         found = await self._stored.load(room.version, named)

@@ -108,6 +108,8 @@ class Outside:
         if aside is not None:
             event_id = aside.event.event_id
             known = stores.received_events.known(txn, [event_id]).get(event_id)
+            if known is not None and known.room_nid != room_nid:
+                raise BadState(f"{event_id} is the ID of an event in another room")
             event_nid = aside.nid if known is None else known.nid
             if known is None:
                 self._stored.keep_aside(txn, room_nid, [aside])

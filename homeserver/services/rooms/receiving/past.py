@@ -76,13 +76,14 @@ class Past:
         problem: MatrixError | None = None
         source = Source(origin, may_fill=False)
         for event, nid in zip(fresh, nids, strict=True):
-            old = known.get(event.event_id)
             try:
-                placed = await self._place(room, event, source, nid if old is None else old.nid)
+                placed = await self._place(room, event, source, nid)
+                old = await self._stored.standing(room.nid, event)
             except MatrixError as error:
                 problem = problem or error
                 continue
-            placed = placed._replace(aside=placed.aside._replace(was_outlier=old is not None))
+            if old is not None:  # perhaps only since a moment: what was missing may have brought it
+                placed = placed._replace(aside=placed.aside._replace(nid=old.nid, was_outlier=True))
             await self._keep(room, placed)
             if placed.aside.status == ACCEPTED:
                 accepted.append(event.event_id)
@@ -105,7 +106,7 @@ class Past:
     async def _place(self, room: Room, event: Event, source: Source, nid: int) -> _Placed:
         key = RoomKey(room.room_id, room.nid, room.version)
         auth = await self._fetching.auth_events(key, event, source.origin)
-        known = await self._stored.known(event.prev_event_ids)
+        known = await self._stored.known_in_room(room.nid, event.prev_event_ids)
         absent = [id_ for id_ in event.prev_event_ids if id_ not in known or not known[id_].is_placed]
         judged = Judged(source, auth, absent, _problem(event, auth))
         state_nid: int | None = 0

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import BadPdu, Event
+from homeserver.protocol.hashes import reference_hash
 from homeserver.protocol.ids import EventId
 from homeserver.protocol.relations import THREAD, relation_of
-from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 from homeserver.runtime.database import Database, Transaction
 from homeserver.storage.events import ACCEPTED, OUTLIER, REJECTED, SOFT_FAILED, NewEvent, Relation
 from homeserver.storage.received_events import KnownEvent
@@ -54,6 +55,34 @@ class StoredEvents:
         if not event_ids:
             return {}
         return await self._database.read(self._stores.received_events.known, list(event_ids))
+
+    async def known_in_room(self, room_nid: int, event_ids: Collection[EventId]) -> dict[EventId, KnownEvent]:
+        """The same without events of other rooms: whatever names them here, they mean nothing here."""
+        found = await self.known(event_ids)
+        return {id_: known for id_, known in found.items() if known.room_nid == room_nid}
+
+    async def clashing(
+        self, room_nid: int, version: RoomVersion, events: Collection[Event]
+    ) -> dict[EventId, BadPdu]:
+        """Those of the events under whose IDs something else is stored, here or in another room.
+
+        Only room versions 1 and 2 let servers choose IDs. What came first stays, and was judged.
+        """
+        if version.event_id_format is not EventIdFormat.EXPLICIT:
+            return {}
+        problems: dict[EventId, BadPdu] = {}
+        stored = await self.load(version, [event.event_id for event in events])
+        for event in events:
+            other = stored.get(event.event_id)
+            if other is not None and not _is_same(other, room_nid, event):
+                problems[event.event_id] = BadPdu(f"{event.event_id} is the ID of another event")
+        return problems
+
+    async def standing(self, room_nid: int, event: Event) -> KnownEvent | None:
+        """Where the event stands if it is stored. Raises BadPdu when another is, under its ID."""
+        for problem in (await self.clashing(room_nid, event.version, [event])).values():
+            raise problem
+        return (await self.known([event.event_id])).get(event.event_id)
 
     def known_in(self, txn: Transaction, event_ids: Collection[EventId]) -> dict[EventId, KnownEvent]:
         """The same inside a transaction."""
@@ -109,6 +138,15 @@ class StoredEvents:
                 txn, room_nid, nid=aside.nid, parent_nid=aside.state_nid or 0, hash_=aside.state_hash,
                 added={key_nid: aside.nid},
             )  # fmt: skip
+
+
+def _is_same(stored: Stored, room_nid: int, event: Event) -> bool:
+    """Redacted or not."""
+    if stored.known.room_nid != room_nid:
+        return False
+    if stored.event.raw == event.raw:
+        return True
+    return reference_hash(event.version, stored.event.pdu) == reference_hash(event.version, event.pdu)
 
 
 def _row(aside: Aside) -> NewEvent:
