@@ -40,7 +40,7 @@ class IdentityServer:
         self.algorithms = ["sha256"]
         self.keys_are_valid = True
         self.answers: dict[str, tuple[int, Any]] = {}
-        network.add(name, self._answer)
+        network.add(name, self.answer)
 
     @property
     def public_key(self) -> str:
@@ -55,24 +55,27 @@ class IdentityServer:
         """Its word that the invited is this user."""
         return sign_json({"mxid": mxid, "token": token, **more}, self.name, self.key)
 
-    def bind(
-        self, address: str, whom: Person, tell: WholeServer, *, method: str = "PUT", **changed: Any
-    ) -> Answer:
-        """The address turns out to be the person's: tell their server, as the specification has it."""
-        self.bound[address] = whom.user_id
+    def binding(self, address: str, mxid: str) -> dict[str, Any]:
+        """The address turns out to be the user's: what their server is to be told."""
+        self.bound[address] = mxid
         invites = [
             {
-                "medium": "email", "address": address, "mxid": whom.user_id, "room_id": invite["room_id"],
-                "sender": invite["sender"], "signed": self.signed(whom.user_id, invite["token"]), **changed,
+                "medium": "email", "address": address, "mxid": mxid, "room_id": invite["room_id"],
+                "sender": invite["sender"], "signed": self.signed(mxid, invite["token"]),
             }
             for invite in self.stored if invite["address"] == address
         ]  # fmt: skip
-        body = {"medium": "email", "address": address, "mxid": whom.user_id, "invites": invites}
+        return {"medium": "email", "address": address, "mxid": mxid, "invites": invites}
+
+    def bind(self, address: str, whom: Person, tell: WholeServer, *, method: str = "PUT") -> Answer:
+        """The address turns out to be the person's: tell their server, as the specification has it."""
+        body = self.binding(address, whom.user_id)
         pending = tell.start_request(method, ON_BIND, body, ip="9.9.9.9")
         tell.time.advance(0)
         return pending.answer
 
-    def _answer(self, request: HttpRequest) -> HttpAnswer:
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """What it says to a request."""
         parts = urlsplit(request.path)
         self.asked.append(parts.path)
         if parts.path in self.answers:
@@ -80,7 +83,8 @@ class IdentityServer:
         if parts.path == "/key":
             known = parse_qs(parts.query)["public_key"] == [self.public_key]
             return _json(200, {"valid": known and self.keys_are_valid})
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        in_query = parse_qs(parts.query).get("access_token", [""])[0]
+        if TOKEN not in (in_query, request.headers.get("Authorization", "").removeprefix("Bearer ")):
             return _json(401, {"errcode": "M_UNAUTHORIZED", "error": "Who are you?"})
         body = orjson.loads(request.body or b"{}")
         if parts.path == f"{V2}/hash_details":
