@@ -6,12 +6,14 @@ keys.
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 from twisted.internet.defer import Deferred
 
 from homeserver.app.federation import Outside, build_outside, policy_of
+from homeserver.commands.connection_advice import advice_on
 from homeserver.commands.findings import Finding
 from homeserver.config import Config
 from homeserver.config.signing_key import UnusableSigningKey, read_signing_key
@@ -22,7 +24,7 @@ from homeserver.protocol.server_names import split_server_name
 from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.errors import RemoteError, RemoteRefused
 from homeserver.remote.federation_requests import Effort, Identity, SignedRequests
-from homeserver.remote.server_discovery import ServerDiscovery
+from homeserver.remote.server_discovery import DEFAULT_PORT, ServerDiscovery
 from homeserver.runtime.addresses import AddressGuard, PrivateAddress
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import run
@@ -32,7 +34,17 @@ from homeserver.runtime.reactor import install_reactor
 
 TIMEOUT_S = 15.0
 MAX_BYTES = 64 * 1024
-
+GREATEST_OFFSET_S = 60
+HTTP_OK = 200
+GATEWAY_TROUBLE = (502, 503, 504)
+NO_FILE = (
+    "status 4",
+    "Connection refused",
+    "cannot be resolved",
+    "no connection in time",
+    "No answer within",
+)
+UNBELIEVABLE = "Nothing that it signs can be believed."
 
 BELIEVED = Finding("signature", "ok", "it believes our signature: it could fetch our keys")
 
@@ -104,6 +116,7 @@ class Examination:
         self._clock = clock
         self._discovery = ServerDiscovery(outside.http, outside.resolver, clock)
         self._targets: list[Target] = []
+        self._address = ""
         address = split_server_name(server_name)
         self._names_its_place = address.is_ip_literal or address.port is not None
         self._host = address.host
@@ -121,10 +134,15 @@ class Examination:
             return
         url = f"https://{self._host}/.well-known/matrix/server"
         delegation = await self._discovery.delegation(self._host)
-        if delegation.name is None:
+        if delegation.name is not None:
+            delegated = split_server_name(delegation.name)
+            self._names_its_place = delegated.is_ip_literal or delegated.port is not None
+            yield Finding("well-known", "ok", f"{url} leads to {delegation.name}")
+        elif any(words in delegation.problem for words in NO_FILE):
             yield Finding("well-known", "skip", f"{url}: {delegation.problem}")
         else:
-            yield Finding("well-known", "ok", f"{url} leads to {delegation.name}")
+            advice = "Servers pass over such a file: repair it, or take it away if none is needed."
+            yield Finding("well-known", "warn", f"{url}: {delegation.problem}", advice)
 
     async def records(self) -> AsyncIterator[Finding]:
         """The rest of server discovery."""
@@ -133,9 +151,11 @@ class Examination:
         except HttpFailure as failure:
             yield Finding("SRV", "fail", str(failure))
             raise Hopeless from failure
-        for target in self._targets:
-            if target.tls_name not in (None, target.host):
-                yield Finding("SRV", "ok", f"{target.tls_name} is at {target.host}:{target.port}")
+        by_records = [target for target in self._targets if target.tls_name not in (None, target.host)]
+        for target in by_records:
+            yield Finding("SRV", "ok", f"{target.tls_name} is at {target.host}:{target.port}")
+        if not by_records and not self._names_its_place:
+            yield Finding("SRV", "skip", f"none: {self._targets[0].host}:{DEFAULT_PORT} it is")
 
     async def addresses(self) -> AsyncIterator[Finding]:
         """What the names resolve to, and whether we connect there."""
@@ -156,6 +176,7 @@ class Examination:
                     yield Finding("address", "warn", f"{host}: {error}, and those are refused", advice)
                 else:
                     usable += 1
+                    self._address = self._address or address
                     yield Finding("address", "ok", f"{host} is at {address}")
         if refused and not usable:
             yield Finding("address", "fail", f"{self._server_name} has no address to connect to")
@@ -167,7 +188,7 @@ class Examination:
         try:
             answer = await self._get("/_matrix/federation/v1/version")
         except HttpFailure as failure:
-            advice = "Certificate, port and firewall of that server must let strangers in."
+            advice = advice_on(str(failure), self._targets[0], self._address)
             yield Finding("connection", "fail", str(failure), advice)
             raise Hopeless from failure
         yield Finding(
@@ -179,20 +200,50 @@ class Examination:
             said = f"{software.get('name', 'unnamed')} {software.get('version', '')}"
             yield Finding("software", "ok", said[:100].strip())
         else:
-            yield Finding("software", "warn", f"does not tell its version (status {answer.status})")
+            says = f"does not tell its version (status {answer.status})"
+            yield Finding("software", "warn", says, _advice_on_status(answer))
+        offset_s = self._offset_s(answer)
+        if abs(offset_s) > GREATEST_OFFSET_S:
+            which = "ahead of" if offset_s > 0 else "behind"
+            yield Finding(
+                "clock", "warn", f"its clock is {abs(offset_s):.0f} s {which} ours",
+                "One of the two is wrong: `postroom doctor` looks at ours. Keys may count as expired.",
+            )  # fmt: skip
+
+    def _offset_s(self, answer: HttpAnswer) -> float:
+        """How far its clock is ahead of ours, to a second; 0 when it does not tell."""
+        try:
+            theirs = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        except ValueError:
+            return 0.0
+        return theirs - self._clock.now_ms() / 1000
 
     async def keys(self) -> AsyncIterator[Finding]:
         """Its own word about its keys."""
         try:
             answer = await self._get("/_matrix/key/v2/server")
+        except HttpFailure as failure:
+            yield Finding("keys", "fail", str(failure), UNBELIEVABLE)
+            raise Hopeless from failure
+        stated = _object(answer.body).get("server_name")
+        if answer.status != HTTP_OK or not isinstance(stated, str):
+            says = f"there are none at /_matrix/key/v2/server (status {answer.status})"
+            yield Finding("keys", "fail", says, _advice_on_status(answer) or UNBELIEVABLE)
+            raise Hopeless
+        if stated != self._server_name:
+            advice = "The name leads to another server: look at its well-known file, SRV record and proxy."
+            yield Finding("keys", "fail", f"they are those of {stated[:255]}", advice)
+            raise Hopeless
+        try:
             document = check_document(_object(answer.body), self._server_name, now_ms=self._clock.now_ms())
-        except (HttpFailure, BadKeyDocument) as failure:
-            yield Finding("keys", "fail", str(failure), "Nothing that it signs can be believed.")
+        except BadKeyDocument as failure:
+            yield Finding("keys", "fail", str(failure), UNBELIEVABLE)
             raise Hopeless from failure
         hours = (document.valid_until_ms - self._clock.now_ms()) / 3_600_000
         names = ", ".join(document.keys)
         if hours <= 0:
-            yield Finding("keys", "fail", f"{names} expired {-hours:.0f} hours ago", "Is its clock right?")
+            advice = "Is its clock right, and ours? Does a proxy there answer from an old cache?"
+            yield Finding("keys", "fail", f"{names} expired {-hours:.0f} hours ago", advice)
         else:
             yield Finding("keys", "ok", f"{names}, good for {hours:.0f} hours")
         if self._server_name == self._config.server_name:
@@ -250,6 +301,15 @@ class Examination:
     @property
     def _certificate_name(self) -> str:
         return self._targets[0].tls_name or ""
+
+
+def _advice_on_status(answer: HttpAnswer) -> str:
+    """What a status tells of the way to the homeserver, where it is none of the homeserver's own."""
+    if answer.status in GATEWAY_TROUBLE:
+        return "The proxy there does not reach its homeserver: is that running?"
+    if answer.status != HTTP_OK and "errcode" not in _object(answer.body):
+        return "Something else than a homeserver answers: the proxy there must pass /_matrix/ on, unchanged."
+    return ""
 
 
 def _object(body: bytes) -> dict[str, Any]:

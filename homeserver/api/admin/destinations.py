@@ -28,13 +28,13 @@ async def listed(services: HasTraffic, request: Request) -> JsonObject:
     views = await services.traffic.destinations.page(
         after=request.query_one("from") or "", limit=limit, in_trouble=request.query_bool("trouble")
     )
-    shown: list[Json] = [_shown(view) for view in views]
+    shown: list[Json] = [_shown(services, view) for view in views]
     answer: JsonObject = {"destinations": shown}
     return {**answer, "next": views[-1].row.server} if len(views) == limit else answer
 
 
 async def one(services: HasTraffic, request: Request, server_name: str) -> JsonObject:
-    return _shown(await services.traffic.destinations.get(ServerName(server_name)))
+    return _shown(services, await services.traffic.destinations.get(ServerName(server_name)))
 
 
 async def reset(services: HasTraffic, request: Request, server_name: str) -> JsonObject:
@@ -44,19 +44,20 @@ async def reset(services: HasTraffic, request: Request, server_name: str) -> Jso
 
 
 async def block(services: HasTraffic, request: Request, server_name: str) -> JsonObject:
-    """Send it nothing until it is unblocked; what waits is kept."""
+    """Send it nothing until it is unblocked: then it gets what a server gets that was away."""
     body = request.json(Block)
     await services.traffic.destinations.block(ServerName(server_name), is_blocked=body.blocked)
     return {}
 
 
-def _shown(view: DestinationView) -> JsonObject:
+def _shown(services: HasTraffic, view: DestinationView) -> JsonObject:
     row = view.row
     return {
         "destination": row.server,
         "blocked": row.is_blocked,
         "waiting_events": view.waiting_events,
         "waiting_edus": view.waiting_edus,
+        "incoming_events": services.traffic.intake.waiting_of(row.server).events,
         "last_success_ts": row.last_success_ms,
         "last_failure_ts": row.last_failure_ms,
         "failing_since_ts": row.failing_since_ms,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
 
 import orjson
@@ -108,6 +109,20 @@ def test_all_is_well(examine: Examine, them: Other, network: Network) -> None:
     assert "good for 24 hours" in found[4].says
 
 
+def test_without_delegation_it_is_said_where_the_server_is_looked_for(examine: Examine, them: Other) -> None:
+    found = examine()
+    assert told(found)[:2] == [("well-known", "skip"), ("SRV", "skip")]
+    assert "them.example:8448" in found[1].says
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"m.server":"no good name:"}', b'["m.server"]'])
+def test_a_well_known_file_that_is_none(examine: Examine, them: Other, network: Network, body: bytes) -> None:
+    network.well_known[THEM] = HttpAnswer(200, {}, body)
+    found = examine()
+    assert told(found)[0] == ("well-known", "warn")
+    assert "repair it" in found[0].advice
+
+
 def test_records(examine: Examine, them: Other, network: Network) -> None:
     network.records["_matrix-fed._tcp.them.example"] = [ServiceRecord(0, 0, 7000, "host.example")]
     found = examine()
@@ -141,6 +156,31 @@ def test_nobody_answers(examine: Examine) -> None:
 def test_a_server_that_says_nothing_of_itself(examine: Examine, them: Other) -> None:
     them.version = HttpAnswer(404, {}, b"<html>")
     assert ("software", "warn") in told(examine())
+
+
+@pytest.mark.parametrize(("status", "advice"), [(404, "/_matrix/"), (502, "reach"), (200, "believed")])
+def test_a_proxy_without_a_homeserver_behind_it(
+    examine: Examine, network: Network, status: int, advice: str
+) -> None:
+    network.add(THEM, lambda request: HttpAnswer(status, {}, b"<html>"))
+    found = examine()
+    assert told(found)[-2:] == [("software", "warn"), ("keys", "fail")]
+    assert advice in found[-1].advice
+
+
+def test_whose_keys_they_are_is_said(examine: Examine, them: Other) -> None:
+    them.name = ServerName("other.example")
+    assert examine()[-1].says == "they are those of other.example"
+
+
+@pytest.mark.parametrize(("offset_s", "says"), [(-7200, "7200 s behind ours"), (600, "600 s ahead of ours")])
+def test_a_wrong_clock(examine: Examine, them: Other, time: FakeClock, offset_s: int, says: str) -> None:
+    date = formatdate(time.now_ms() / 1000 + offset_s, usegmt=True)
+    them.version = HttpAnswer(200, {"date": date}, orjson.dumps(VERSION))
+    (clock,) = [finding for finding in examine() if finding.subject == "clock"]
+    assert (clock.verdict, says in clock.says) == ("warn", True)
+    them.version = HttpAnswer(200, {"date": "nonsense"}, orjson.dumps(VERSION))
+    assert "clock" not in dict(told(examine()))
 
 
 @pytest.mark.parametrize("lie", ["another name", "expired", "nonsense"])

@@ -68,6 +68,7 @@ def test_a_server_that_does_well(server: WholeServer, alice: Person, root: Perso
     server.time.advance(3)
     assert shown(root) == {
         "destination": "far", "blocked": False, "waiting_events": 0, "waiting_edus": 0,
+        "incoming_events": 0,
         "last_success_ts": sent_at, "last_failure_ts": None, "failing_since_ts": None, "failures": 0,
         "retry_ts": None, "last_error": None,
     }  # fmt: skip
@@ -132,6 +133,20 @@ def test_a_blocked_server_gets_nothing_until_it_is_unblocked_even_after_a_restar
     root.ask("PUT", f"{DESTINATIONS}/far/block", {"blocked": False})
     server.time.advance(1)
     assert far.texts == ["hello", "again"]
+
+
+def test_a_server_that_was_blocked_for_long_gets_the_newest_event_of_each_room(
+    server: WholeServer, alice: Person, root: Person, room: str, far: Destination
+) -> None:
+    root.ask("PUT", f"{DESTINATIONS}/far/block", {"blocked": True})
+    alice.send_many(room, ["old", "older than new", "new"])
+    server.time.advance(7 * 86_400)
+    root.ask("PUT", f"{DESTINATIONS}/far/block", {"blocked": False})
+    server.time.advance(1)
+    assert far.texts == ["new"]
+    alice.send(room, "next")
+    server.time.advance(1)
+    assert far.texts == ["new", "next"]
 
 
 def test_a_server_nobody_shared_a_room_with_is_not_found(root: Person, server: WholeServer) -> None:
