@@ -125,7 +125,10 @@ def boundary_of(content_type: str) -> bytes:
     """The boundary of a multipart/mixed answer. Raises RemoteMisbehaved."""
     message = Message()
     message["content-type"] = content_type
-    boundary = message.get_boundary()
+    try:
+        boundary = message.get_boundary()
+    except (ValueError, LookupError):  # in a character set that is none
+        boundary = None
     if message.get_content_maintype() != "multipart" or not boundary or len(boundary) > 200:
         raise RemoteMisbehaved(f"The file came as {content_type[:100]!r}, not as multipart/mixed")
     return boundary.encode("latin-1", "replace")

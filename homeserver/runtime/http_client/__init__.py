@@ -42,6 +42,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+LEAST_PACE = 4 * 1024
+"""Bytes a second. Who sends less holds a connection that others need."""
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -56,13 +58,22 @@ class OpenAnswer:
         self.headers: Mapping[str, str] = exchange.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, as fast as it is taken. Raises TookTooLong when nothing comes for a while."""
-        while chunk := await _within(self._clock, self._idle_s, self._exchange.next_chunk()):
+        """The body, as fast as it is taken. Raises TookTooLong when nothing comes, or only drips."""
+        received, waited_s = 0, 0.0
+        while True:
+            began = self._clock.monotonic()
+            chunk = await _within(self._clock, self._idle_s, self._exchange.next_chunk())
+            if not chunk:
+                return
+            received += len(chunk)
+            waited_s += self._clock.monotonic() - began
+            if waited_s > self._idle_s + received / LEAST_PACE:
+                raise TookTooLong(f"Only {received} bytes within {waited_s:.0f} s")
             yield chunk
 
     async def read(self, max_bytes: int) -> bytes:
-        """All of the body. Raises AnswerTooLarge."""
-        return await self._exchange.read(max_bytes)
+        """All of the body, within the time for one piece. Raises AnswerTooLarge, TookTooLong."""
+        return await _within(self._clock, self._idle_s, self._exchange.read(max_bytes))
 
 
 class HttpClient:

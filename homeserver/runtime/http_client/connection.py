@@ -15,6 +15,7 @@ from homeserver.runtime.http_client.errors import AnswerTooLarge, BrokenAnswer, 
 from homeserver.runtime.http_client.messages import HttpRequest
 
 MAX_HEAD_BYTES = 64 * 1024
+"""Of a head, and of whatever else comes between two pieces of a body or after it."""
 BUFFERED_BYTES = 256 * 1024
 """So much of a body waits for its reader; then the other side has to wait too."""
 BODILESS = (204, 304)
@@ -98,8 +99,9 @@ class ClientConnection(TwistedProtocol):
             self.drop()  # nobody asked for anything: whatever this is, it must not become an answer
             return
         exchange.received += len(data)
-        if not exchange.has_head and exchange.received > MAX_HEAD_BYTES + len(data):
-            exchange.fail(BrokenAnswer("The head of the answer is too large"))
+        exchange.bodiless += len(data)
+        if exchange.bodiless > MAX_HEAD_BYTES + len(data):
+            exchange.fail(BrokenAnswer("The answer says too much beside its body"))
         else:
             try:
                 self._parser.feed_data(data)
@@ -147,6 +149,8 @@ class Exchange:
         self.is_complete = False
         self.keeps_alive = False
         self.received = 0
+        self.bodiless = 0
+        """Bytes since the last of the body: of the head, of chunks' frames, of trailers."""
         self.has_length = False
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
@@ -176,14 +180,12 @@ class Exchange:
         length = self.headers.get("content-length", "")
         if length.isdigit() and int(length) > max_bytes:
             raise AnswerTooLarge(f"The answer has {length} bytes; at most {max_bytes} are wanted")
-        chunks = []
-        size = 0
+        body = bytearray()  # pieces may be as small as the other side likes
         while chunk := await self.next_chunk():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
+            body += chunk
+            if len(body) > max_bytes:
                 raise AnswerTooLarge(f"The answer has more than {max_bytes} bytes")
-        return b"".join(chunks)
+        return bytes(body)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The pieces of the body."""
@@ -225,6 +227,7 @@ class Exchange:
             self.fail(BrokenAnswer("The connection ended within the answer"))
 
     def add(self, chunk: bytes) -> None:
+        self.bodiless = 0
         self._chunks.append(chunk)
         self._buffered += len(chunk)
         if self._buffered >= BUFFERED_BYTES and not self._is_paused:

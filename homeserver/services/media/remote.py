@@ -16,7 +16,7 @@ from homeserver.remote.errors import RemoteError, RemoteRefused
 from homeserver.remote.federation import FederationClient
 from homeserver.remote.federation_media import RemoteMedia as OpenFile
 from homeserver.runtime.coalescing import Coalescing
-from homeserver.runtime.concurrency import KeyedLock
+from homeserver.runtime.concurrency import KeyedLock, Limit
 from homeserver.runtime.memory import Memory
 from homeserver.services.media.downloads import Download
 from homeserver.services.media.files import Arrived
@@ -31,6 +31,8 @@ HOUR_MS = 3_600_000
 SWEEP_S = 3600.0
 MOST_REMOVED = 500
 """In one sweep's step."""
+FETCHES_AT_ONCE = 60
+"""Of all servers: slow files must not hold every connection that there may be."""
 REFUSAL_REMEMBERED_S = 60.0
 MOST_REFUSALS = 5_000
 
@@ -57,6 +59,7 @@ class FetchedMedia:
         self._max_total = config.remote_cache_mib * MIB
         self._keep_ms = config.remote_cache_days * 24 * HOUR_MS
         self._fetching: Coalescing[Key, Download] = Coalescing()
+        self._places = Limit(FETCHES_AT_ONCE)
         self._refusals: Memory[Key, str] = Memory(repository.clock, MOST_REFUSALS)
         self._swept = repository.clock.monotonic()
 
@@ -93,7 +96,10 @@ class FetchedMedia:
 
     async def _fetch(self, key: Key, timeout_ms: int) -> Download:
         try:
-            async with self._client.media_download(*key, timeout_ms=timeout_ms) as file:
+            async with (
+                self._places.place(),
+                self._client.media_download(*key, timeout_ms=timeout_ms) as file,
+            ):
                 arrived = await self._receive(file)
                 content = Content(
                     arrived.content_hash, arrived.size, clean_type(file.content_type),
@@ -162,7 +168,10 @@ def file_name_of(content_disposition: str | None) -> str | None:
         return None
     message = Message()
     message["content-disposition"] = content_disposition.replace("\r", "").replace("\n", "")
-    parameters: list[tuple[str, object]] = list(message.get_params(header="content-disposition") or ())
-    names = [value for name, value in parameters if name.lower() == "filename"]
-    names.sort(key=lambda value: not isinstance(value, tuple))
-    return clean_name(collapse_rfc2231_value(names[0])) if names else None  # type: ignore[arg-type]
+    try:
+        parameters: list[tuple[str, object]] = list(message.get_params(header="content-disposition") or ())
+        names = [value for name, value in parameters if name.lower() == "filename"]
+        names.sort(key=lambda value: not isinstance(value, tuple))
+        return clean_name(collapse_rfc2231_value(names[0])) if names else None  # type: ignore[arg-type]
+    except (ValueError, LookupError):  # in a character set that is none
+        return None

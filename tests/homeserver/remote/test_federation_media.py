@@ -102,7 +102,9 @@ def test_boundaries(content_type: str, boundary: bytes) -> None:
 @pytest.mark.parametrize(
     "content_type",
     ["", "image/png", "multipart/mixed", "multipart/mixed; boundary=", "image/png; boundary=a",
-     f"multipart/mixed; boundary={'x' * 300}"],
+     f"multipart/mixed; boundary={'x' * 300}", "multipart/mixed; boundary*=idna''abc",
+     "multipart/mixed; boundary*=undefined''abc", "multipart/mixed; boundary*=utf-8%00''abc",
+     "multipart/mixed; boundary*0*=unicode_escape''%5C",],
 )  # fmt: skip
 def test_no_boundary(client: FederationClient, network: Network, content_type: str) -> None:
     network.add(THEM, lambda request: HttpAnswer(200, {"content-type": content_type}, parts(b"\r\nx")))

@@ -2,6 +2,7 @@
 
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -223,6 +224,41 @@ def test_an_endless_answer_is_cut_off(client: Client) -> None:
     assert sum(sent) < 30_000_000
 
 
+@pytest.mark.parametrize(
+    "beginning", [b"0\r\nX-Trailer: ", b"0\r\n", b"1;extension="], ids=["a trailer", "trailers", "a chunk"]
+)
+def test_endless_words_around_a_body_are_cut_off(client: Client, beginning: bytes) -> None:
+    """They are no part of the body, so that its limit does not count them."""
+    sent = []
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" + beginning)
+        line = b"x" * 65_536 if beginning != b"0\r\n" else b"X-T: x\r\n" * 8_192
+        while True:
+            connection.sendall(line)
+            sent.append(65_536)
+
+    with pytest.raises(BrokenAnswer):
+        client.send(client.server(serve), max_bytes=1_000_000, timeout_s=5)
+    time.sleep(0.1)
+    assert sum(sent) < 30_000_000
+
+
+def test_a_body_in_crumbs_takes_no_more_memory_than_its_size(client: Client) -> None:
+    """Each piece as an object of its own would take twenty times as much."""
+    size = 400_000
+    crumbs = b"2\r\nxy\r\n" * (size // 2) + b"0\r\n\r\n"
+    server = client.server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + crumbs)
+    tracemalloc.start()
+    try:
+        assert len(client.send(server, max_bytes=1_000_000).body) == size
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * size + len(crumbs)
+
+
 # Time
 
 
@@ -315,6 +351,50 @@ def test_a_body_that_stalls(client: Client, live: LiveReactor) -> None:
 
     with pytest.raises(TookTooLong):
         live.result(read)
+
+
+def test_a_refusal_that_stalls(client: Client, live: LiveReactor) -> None:
+    """The whole of what is read at once has to come in time, not only its head."""
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    server = client.server(serve)
+
+    async def read() -> bytes:
+        async with client.http.open(GET, [plain_target(server)], timeout_s=10, idle_s=0.5) as answer:
+            return await answer.read(10_000)
+
+    with pytest.raises(TookTooLong):
+        live.result(read)
+    assert client.busy() == 0
+
+
+def test_a_file_that_drips(client: Client, live: LiveReactor) -> None:
+    """Never silent for long, and never done: it would hold its connection for days."""
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    server = client.server(serve)
+
+    async def read() -> None:
+        async with client.http.open(GET, [plain_target(server)], timeout_s=10, idle_s=0.4) as answer:
+            async for _ in answer.chunks():
+                pass
+
+    started = time.monotonic()
+    with pytest.raises(TookTooLong):
+        live.result(read)
+    assert time.monotonic() - started < 3
 
 
 # Connections kept open
