@@ -93,6 +93,7 @@ class Joining:
         if await self._needs_our_signature(room, event):
             pdu = sign_event(room.version, pdu, self._server_name, self._key)
         accepted = await self._receiving.accept_signed(room.room_id, pdu, origin=handed_in.origin)
+        await self._check_standing(handed_in, event, "join")
         shown = names_other_than(event.sender, room) if omit_members and not _is_named(room) else ()
         state, chain = await self._database.read(self._before, event.event_id, omit_members, tuple(shown))
         return Joined(accepted, state, chain, omit_members, servers if omit_members else [])
@@ -124,9 +125,17 @@ class Joining:
 
     async def _take(self, handed_in: HandedIn, membership: str) -> Room:
         room = await self._asking.complete_room(handed_in.origin, handed_in.room_id)
-        membership_event(room.version, handed_in, membership)
+        event = membership_event(room.version, handed_in, membership)
         await self._receiving.accept_signed(room.room_id, handed_in.pdu, origin=handed_in.origin)
+        if membership != "leave":
+            await self._check_standing(handed_in, event, membership)
         return room
+
+    async def _check_standing(self, handed_in: HandedIn, event: Event, membership: str) -> None:
+        """Raises Forbidden unless the event made its sender what they are: it may be an old one once more."""
+        room = await self._asking.room(handed_in.origin, handed_in.room_id)
+        if room.membership(event.sender) != membership:
+            raise Forbidden(f"{event.sender} is no longer what {event.event_id} made them in {room.room_id}")
 
     async def _template(self, room: Room, user_id: UserId, content: JsonObject) -> Template:
         event = await self._drafting.draft(

@@ -116,7 +116,7 @@ class Intake:
         for event in ordered:
             before = known.get(event.event_id)
             if before is not None and before.status != OUTLIER:
-                outcomes[event.event_id] = _known_outcome(before)
+                outcomes[event.event_id] = _known_outcome(before, source)
                 continue
             if before is None:
                 done, outcome = self._append(batch, room_id, event, auth, source)
@@ -300,9 +300,11 @@ class Intake:
         return None
 
 
-def _known_outcome(known: KnownEvent) -> MatrixError | None:
+def _known_outcome(known: KnownEvent, source: Source) -> MatrixError | None:
     if known.status == REJECTED:
         return AuthFailure("", f"{known.event_id} was rejected before")
+    if known.status == SOFT_FAILED and source.besides is not None:
+        return SoftFailed(f"{known.event_id} was not allowed by the room when it came")
     return None
 
 

@@ -192,6 +192,36 @@ def test_who_was_banned_meanwhile_does_not_come_in(alice: Person, evil: Adversar
     assert alice.members(room)[evil.user] == "ban"
 
 
+def test_what_was_refused_or_has_ended_tells_nothing_the_second_time_either(
+    alice: Person, evil: Adversary
+) -> None:
+    room = alice.create_room(preset="public_chat", room_version="11")
+    view, pdu = completed(evil, room)
+    alice.ban(room, evil.user)
+    for _ in range(3):  # soft failed
+        assert hand_in(evil, "send_join", room, pdu, name=view.name(pdu)).errcode == "M_FORBIDDEN"
+    alice.unban(room, evil.user)
+    view, pdu = completed(evil, room)
+    assert hand_in(evil, "send_join", room, pdu, name=view.name(pdu)).status == 200
+    alice.ban(room, evil.user)
+    assert hand_in(evil, "send_join", room, pdu, name=view.name(pdu)).errcode == "M_FORBIDDEN"
+    template = make(evil, "join", room, "@doris:evil.example").json["event"]
+    forged = evil.finish(view, {**template, "sender": evil.user, "state_key": evil.user})
+    for _ in range(3):  # rejected
+        assert hand_in(evil, "send_join", room, forged, name=view.name(forged)).errcode == "M_FORBIDDEN"
+    assert alice.members(room)[evil.user] == "ban"
+
+
+def test_a_knock_that_was_turned_down_describes_the_room_no_more(alice: Person, evil: Adversary) -> None:
+    rules = {"type": "m.room.join_rules", "content": {"join_rule": "knock"}}
+    room = alice.create_room(room_version="11", initial_state=[rules], name="The den")
+    view, pdu = completed(evil, room, "knock")
+    answer = hand_in(evil, "send_knock", room, pdu, name=view.name(pdu))
+    assert "m.room.name" in [event["type"] for event in answer.json["knock_room_state"]]
+    alice.ban(room, evil.user)
+    assert hand_in(evil, "send_knock", room, pdu, name=view.name(pdu)).errcode == "M_FORBIDDEN"
+
+
 @pytest.mark.parametrize(
     ("what", "other"), [("send_join", "leave"), ("send_leave", "join"), ("send_knock", "join")]
 )
