@@ -186,7 +186,7 @@ def build_sync(rooms: RoomServices, sources: SyncSources, waiting: Waiting, cloc
     """/sync, from what it asks to what it answers."""
     windows = Windows(rooms.events, rooms.visibility)
     left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
-    sections = RoomSections(rooms.events, windows, left_rooms, clock)
+    sections = RoomSections(rooms.events, rooms.relations, windows, left_rooms, clock)
     return Sync(sources=sources, sections=sections, waiting=waiting, clock=clock)
 
 

@@ -18,6 +18,7 @@ ANNOTATION: Final = "m.annotation"
 REFERENCE: Final = "m.reference"
 REPLACE: Final = "m.replace"
 THREAD: Final = "m.thread"
+AGGREGATED: Final = frozenset({REPLACE, THREAD, REFERENCE})
 
 MAX_HOPS = 3
 """From an event to its thread: a reaction to an edit of a message in a thread is three."""
@@ -58,6 +59,12 @@ def relation_of(content: Mapping[str, Json]) -> Relation | None:
         key if isinstance(key, str) else None,
         relates_to.get("is_falling_back") is True,
     )
+
+
+def aggregated_with(content: Mapping[str, Json]) -> EventId | None:
+    """The event with which readers are told of this one: as its edit, in its thread, as a reference to it."""
+    relation = relation_of(content) if "m.relates_to" in content else None
+    return relation.event_id if relation is not None and relation.rel_type in AGGREGATED else None
 
 
 def replied_to(content: Mapping[str, Json]) -> EventId | None:

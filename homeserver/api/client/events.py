@@ -19,10 +19,9 @@ from homeserver.protocol.stream_position import PagePosition, parse_page_token
 from homeserver.runtime.clock import Clock
 from homeserver.services.rooms import RoomServices
 from homeserver.services.rooms.history import PageQuery
-from homeserver.services.rooms.relations import Bundles
+from homeserver.services.rooms.relations import NO_BUNDLES, Bundles
 from homeserver.services.rooms.timeline_event import TimelineEvent
 
-NO_BUNDLES: Bundles = {}
 DEFAULT_LIMIT = 10
 MOST_PER_PAGE = 1_000
 MEMBERSHIPS = ("join", "invite", "knock", "leave", "ban")

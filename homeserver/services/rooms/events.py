@@ -10,6 +10,7 @@ from itertools import islice
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId
+from homeserver.protocol.relations import aggregated_with
 from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.runtime.cache import ByteCache
 from homeserver.runtime.database import Database, Transaction
@@ -22,6 +23,7 @@ MOST_STATE_RECALLED = 200
 
 MOST_CHANGED = 10_000
 MOST_MALFORMED = 1_000
+MOST_PARENTS = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Events:
         self._nids: dict[EventId, int] = {}  # of those in the cache, and a few that have left it
         self._changed: dict[int, None] = {}  # changed lately: a row may have been read before that
         self._malformed: set[EventId] = set()  # which the log knows of
+        self._parents: dict[EventId, None] = {}  # of events seen lately: a row may have been read before that
 
     def find(self, nid: int) -> TimelineEvent | None:
         """From memory only."""
@@ -47,11 +50,24 @@ class Events:
         return None if nid is None else self._by_nid.get(nid)
 
     def note(self, event: TimelineEvent) -> None:
-        """Remember an event that is now stored."""
+        """Remember an event that is now stored, and that its parent has children."""
+        parent_id = aggregated_with(event.content)
+        if parent_id is not None:
+            self._note_parent(parent_id)
+        if event.event_id in self._parents:
+            event.has_children = True
         self._by_nid.put(event.nid, event, event.size)
         if len(self._nids) > 2 * len(self._by_nid) + 1000:
             self._nids = {id_: nid for id_, nid in self._nids.items() if nid in self._by_nid}
         self._nids[event.event_id] = event.nid
+
+    def _note_parent(self, event_id: EventId) -> None:
+        self._parents[event_id] = None
+        while len(self._parents) > MOST_PARENTS:
+            del self._parents[next(iter(self._parents))]
+        parent = self.find_id(event_id)
+        if parent is not None:
+            parent.has_children = True
 
     async def read_again(self, event_id: EventId) -> list[TimelineEvent]:
         """An event that was redacted, and events that show its content, as they are now."""
@@ -74,6 +90,7 @@ class Events:
     def _decode(self, row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent | None:
         known = self._by_nid.get(row.nid)
         if known is not None:
+            known.has_children = known.has_children or bool(row.has_children)
             return known
         event = self._read(row, room_id, version)
         if event is not None and row.nid not in self._changed:

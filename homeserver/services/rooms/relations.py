@@ -3,15 +3,14 @@
 https://spec.matrix.org/latest/client-server-api/#forming-relationships-between-events
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import orjson
 
 from homeserver.protocol.event_types import ENCRYPTED
-from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.protocol.ids import DeviceId, EventId, RoomId, UserId
 from homeserver.protocol.relations import REFERENCE, REPLACE, THREAD, relation_of
-from homeserver.protocol.requester import Requester
 from homeserver.protocol.stream_position import PagePosition, TopologicalPosition
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
@@ -33,8 +32,19 @@ from homeserver.storage.relations import (
 RECURSION_DEPTH = 3
 REDACTED = b'"redacted_because"'
 
-Bundles = dict[EventId, bytes]
+Bundles = Mapping[EventId, bytes]
 """By event: what goes into its `unsigned`, as `TimelineEvent.write` takes it."""
+NO_BUNDLES: Bundles = {}
+
+
+class Asker(Protocol):
+    """For whom events are written: their device gets its transaction ids back."""
+
+    @property
+    def user_id(self) -> UserId: ...
+
+    @property
+    def device_id(self) -> DeviceId | None: ...
 
 
 class ChildQuery(NamedTuple):
@@ -113,27 +123,32 @@ class RoomRelations:
         roots = await self._visible(room, user_id, [root.nid for root in shown])
         return Threads(roots, shown[-1].latest_nid if len(found) > limit else None)
 
-    async def bundles(
-        self, requester: Requester, room_id: RoomId, events: Sequence[TimelineEvent]
-    ) -> Bundles:
-        """What to tell of the children of these events, by event; only those with something to tell."""
+    async def bundles(self, asker: Asker, room_id: RoomId, events: Sequence[TimelineEvent]) -> Bundles:
+        """What to tell of the children of these events, by event; only those with something to tell.
+
+        Nothing is looked up where no event has children, as it is with nearly everything that is new.
+        """
+        if not any(event.has_children for event in events):
+            return NO_BUNDLES
         room = self._rooms.find(room_id) or await self._rooms.load(room_id)
-        return await self._bundles(requester, room, events, with_threads=True)
+        return await self._bundles(asker, room, events, with_threads=True)
 
     async def _bundles(
-        self, requester: Requester, room: Room, events: Sequence[TimelineEvent], *, with_threads: bool
+        self, asker: Asker, room: Room, events: Sequence[TimelineEvent], *, with_threads: bool
     ) -> Bundles:
-        originals = {event.event_id: event for event in events if event.state_key is None}
+        originals = {
+            event.event_id: event for event in events if event.has_children and event.state_key is None
+        }
         if not originals:
-            return {}
+            return NO_BUNDLES
         found: Aggregates = await self._database.read(
-            self._store.aggregates, list(originals), self._reader(requester.user_id)
+            self._store.aggregates, list(originals), self._reader(asker.user_id)
         )
         nids = {edit.nid for edit in found.edits} | {thread.latest_nid for thread in found.threads}
-        children = {event.nid: event for event in await self._visible(room, requester.user_id, sorted(nids))}
+        children = {event.nid: event for event in await self._visible(room, asker.user_id, sorted(nids))}
         parts: dict[EventId, dict[str, bytes]] = {}
         for edit in found.edits:
-            self._add_edit(requester, parts, originals[edit.parent_id], children.get(edit.nid))
+            self._add_edit(asker, parts, originals[edit.parent_id], children.get(edit.nid))
         for one in found.references:
             parts.setdefault(one.parent_id, {}).setdefault(REFERENCE, b"")
         for parent_id in [parent_id for parent_id, part in parts.items() if REFERENCE in part]:
@@ -141,36 +156,36 @@ class RoomRelations:
             parts[parent_id][REFERENCE] = orjson.dumps({"chunk": ids})
         if with_threads and found.threads:
             latest = [children[each.latest_nid] for each in found.threads if each.latest_nid in children]
-            inner = await self._bundles(requester, room, latest, with_threads=False)
+            inner = await self._bundles(asker, room, latest, with_threads=False)
             for thread in found.threads:
                 if thread.latest_nid in children:
-                    summary = self._summary(requester, thread, originals, children, inner)
+                    summary = self._summary(asker, thread, originals, children, inner)
                     parts.setdefault(thread.parent_id, {})[THREAD] = summary
         return {event_id: _unsigned(part) for event_id, part in parts.items()}
 
     def _add_edit(
-        self, requester: Requester, parts: dict[EventId, dict[str, bytes]], original: TimelineEvent,
+        self, asker: Asker, parts: dict[EventId, dict[str, bytes]], original: TimelineEvent,
         edit: TimelineEvent | None,
     ) -> None:  # fmt: skip
         """The newest edit that counts; they come newest first."""
         part = parts.get(original.event_id, {})
         if edit is not None and REPLACE not in part and _is_valid_edit(edit, original):
-            parts.setdefault(original.event_id, part)[REPLACE] = self._json(requester, edit)
+            parts.setdefault(original.event_id, part)[REPLACE] = self._json(asker, edit)
 
     def _summary(
-        self, requester: Requester, thread: ThreadRow, originals: dict[EventId, TimelineEvent],
+        self, asker: Asker, thread: ThreadRow, originals: dict[EventId, TimelineEvent],
         children: dict[int, TimelineEvent], inner: Bundles,
     ) -> bytes:  # fmt: skip
         latest = children[thread.latest_nid]
-        took_part = thread.own > 0 or originals[thread.parent_id].sender == requester.user_id
+        took_part = thread.own > 0 or originals[thread.parent_id].sender == asker.user_id
         return b'{"latest_event":%b,"count":%d,"current_user_participated":%b}' % (
-            self._json(requester, latest, inner.get(latest.event_id, b"")),
+            self._json(asker, latest, inner.get(latest.event_id, b"")),
             thread.length,
             b"true" if took_part else b"false",
         )
 
-    def _json(self, requester: Requester, event: TimelineEvent, extra: bytes = b"") -> bytes:
-        own = event.unsigned_for(requester.user_id, requester.device_id)
+    def _json(self, asker: Asker, event: TimelineEvent, extra: bytes = b"") -> bytes:
+        own = event.unsigned_for(asker.user_id, asker.device_id)
         return event.client_json(self._clock.now_ms(), own + extra)
 
     def _reader(self, user_id: UserId) -> Reader:

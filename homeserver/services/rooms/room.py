@@ -15,6 +15,7 @@ from homeserver.protocol import event_types
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.relations import aggregated_with
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.concurrency import Gate
 from homeserver.services.rooms.timeline_event import TimelineEvent
@@ -267,6 +268,10 @@ class Room:
         for event in events:
             if len(self.recent) == RECENT:
                 self.recent_from = self.recent[0].nid
+            parent_id = aggregated_with(event.content)
+            if parent_id is not None:
+                for earlier in self.recent:
+                    earlier.has_children = earlier.has_children or earlier.event_id == parent_id
             self.recent.append(event)
 
     def set_member(self, user_id: UserId, membership: Membership, *, local: bool) -> None:

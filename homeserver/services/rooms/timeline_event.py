@@ -32,11 +32,11 @@ class Replaced(NamedTuple):
 
 
 class TimelineEvent:
-    """Light and immutable but for `bundle`; knows how to write itself into an answer."""
+    """Light and immutable but for `has_children`; knows how to write itself into an answer."""
 
     __slots__ = (
-        "content", "depth", "event_id", "head", "nid", "notify", "replaces_nid", "rest", "room_id", "sender",
-        "state_key", "state_nid", "status", "thread_root", "ts", "txn", "type",
+        "content", "depth", "event_id", "has_children", "head", "nid", "notify", "replaces_nid", "rest",
+        "room_id", "sender", "state_key", "state_nid", "status", "thread_root", "ts", "txn", "type",
     )  # fmt: skip
 
     nid: int
@@ -56,6 +56,8 @@ class TimelineEvent:
     replaces_nid: int | None
     head: bytes
     rest: bytes
+    has_children: bool
+    """May there be anything to tell of what relates to it? See `RoomRelations.bundles`."""
 
     def write(self, parts: list[bytes], now_ms: int, extra: bytes = b"") -> None:
         """Append the JSON without room_id (the form of sync); `extra` goes into unsigned: `,"k":v`."""
@@ -104,6 +106,7 @@ def from_row(row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEv
     event.notify = row.notify
     event.thread_root = row.thread_root
     event.txn = row.txn
+    event.has_children = bool(row.has_children)
     _fill(event, pdu, room_id, version)
     replaced = None
     if row.replaces_id is not None and row.replaces_raw is not None:
@@ -131,6 +134,7 @@ def from_event(
     event.notify = notify
     event.thread_root = thread_root
     event.txn = txn
+    event.has_children = False
     _fill(event, source.pdu, source.room_id, source.version)
     _encode_rest(event, replaced, None)
     return event

@@ -15,6 +15,7 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.clock import Clock
 from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.rooms.events import Events
+from homeserver.services.rooms.relations import Bundles, RoomRelations
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.sync.left_rooms import LeftRooms
@@ -38,13 +39,17 @@ class Extras(NamedTuple):
 
 
 class Fragment(NamedTuple):
-    """The timeline of a span as bytes, for everybody who may see all of it."""
+    """The timeline of a span as bytes, for everybody who may see all of it.
+
+    `is_personal`: it tells of threads or edits, which is not the same for everybody.
+    """
 
     made_ms: int
     timeline: bytes
     window: Window
     has_members: bool
     senders: frozenset[UserId]
+    is_personal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class RoomSections:
     """Writes rooms into answers."""
 
     events: Events
+    relations: RoomRelations
     windows: Windows
     left_rooms: LeftRooms
     clock: Clock
@@ -91,7 +97,8 @@ class RoomSections:
             parts.append(b'"state_after":{"events":[' if query.use_state_after else b'"state":{"events":[')
             _write_events(parts, state, self.clock.now_ms())
             parts.append(b"]},")
-        parts.append(self._timeline(window, query, None))
+        bundles = await self.relations.bundles(query, room.room_id, window.timeline)
+        parts.append(self._timeline(window, query, bundles, joined_since=None))
         parts.append(b"}")
         return b"".join(parts)
 
@@ -121,9 +128,11 @@ class RoomSections:
             return found
         window = await self.windows.window(room, query, span)
         senders = frozenset(event.sender for event in window.timeline if event.txn is not None)
+        bundles = await self.relations.bundles(query, room.room_id, window.timeline)
+        joined_since = _joined_since(room, query.user_id)
         fragment = Fragment(
-            now_ms, self._timeline(window, query, _joined_since(room, query.user_id)), window,
-            any(event.type == event_types.MEMBER for event in window.timeline), senders,
+            now_ms, self._timeline(window, query, bundles, joined_since=joined_since), window,
+            any(event.type == event_types.MEMBER for event in window.timeline), senders, bool(bundles),
         )  # fmt: skip
         if self._is_for(room, query, fragment):
             if len(room.fragments) >= MOST_FRAGMENTS:
@@ -139,10 +148,13 @@ class RoomSections:
             and member.membership == "join"
             and member.since < fragment.window.start
             and query.user_id not in fragment.senders
+            and not fragment.is_personal
             and not query.ignored
         )
 
-    def _timeline(self, window: Window, query: SyncQuery, joined_since: int | None) -> bytes:
+    def _timeline(
+        self, window: Window, query: SyncQuery, bundles: Bundles, *, joined_since: int | None
+    ) -> bytes:
         parts = [b'"timeline":{"events":[']
         now_ms = self.clock.now_ms()
         user_id, device_id = query.user_id, query.device_id
@@ -150,6 +162,8 @@ class RoomSections:
             extra = event.unsigned_for(user_id, device_id)
             if joined_since is not None and event.nid >= joined_since:
                 extra += b',"membership":"join"'
+            if bundles:
+                extra += bundles.get(event.event_id, b"")
             event.write(parts, now_ms, extra)
             parts.append(b",")
         if window.timeline:
