@@ -73,6 +73,7 @@ class Incoming:
     """
 
     __slots__ = (
+        "_aside_bytes",
         "_body_follows",
         "_chunk_bytes",
         "_head_bytes",
@@ -97,6 +98,7 @@ class Incoming:
         self._in_head = False
         self._head_bytes = 0
         self._chunk_bytes = 0
+        self._aside_bytes = 0  # since the last of a body: trailers, frames of chunks
         self._body_follows: bytes | None = None
         self._resumes = False
         self.refusal: MatrixError | None = None
@@ -118,6 +120,10 @@ class Incoming:
         if self._in_head:
             self._head_bytes += self._chunk_bytes
             if self._head_bytes > self._limits.head_bytes:
+                self._refuse(HeadTooLarge())
+        else:
+            self._aside_bytes += self._chunk_bytes
+            if self._aside_bytes > self._limits.head_bytes:
                 self._refuse(HeadTooLarge())
 
     def _refuse(self, error: MatrixError) -> None:
@@ -172,6 +178,7 @@ class Incoming:
         if self._resumes or self.refusal is not None:
             return
         self._in_head = False
+        self._aside_bytes = -self._chunk_bytes
         headers = self._headers
         self._headers = {}
         try:
@@ -184,10 +191,12 @@ class Incoming:
         self._sink.head_arrived(head)
 
     def on_body(self, data: bytes) -> None:
+        self._aside_bytes = -self._chunk_bytes  # the chunk may hold more than this
         if self.refusal is None:
             self._sink.body_arrived(data)
 
     def on_message_complete(self) -> None:
+        self._aside_bytes = -self._chunk_bytes
         if self.refusal is None and self._body_follows is None:
             self._resumes = False
             self._sink.message_complete()

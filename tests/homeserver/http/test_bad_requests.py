@@ -138,6 +138,20 @@ def test_a_head_has_a_limit(line: Line, head: str, size: int) -> None:
     assert line.is_closed
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    ["0\r\nA: ", "0\r\n" + "A: b\r\n" * 20_000, "3;extension=", "3\r\nabc\r\n0\r\nA: "],
+    ids=["a trailer", "trailers", "a chunk", "after a body"],
+)
+def test_what_stands_around_a_body_has_a_limit(line: Line, beginning: str) -> None:
+    """It is no part of the body, so that its limit does not count it."""
+    line.send("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + beginning)
+    for _ in range(10):
+        line.send(b"b" * 65_536)
+    assert line.answer.status == 431
+    assert line.is_closed
+
+
 def test_many_requests_in_one_read_do_not_count_as_one_large_head(line: Line) -> None:
     request = "GET /a HTTP/1.1\r\nHost: x\r\nA: " + "b" * 500 + "\r\n\r\n"
     line.send(request * 100 + request[:100])
