@@ -70,13 +70,16 @@ class EventGraphStore:
         )
 
     def auth_chain(self, txn: Transaction, starts: Sequence[StoredPdu]) -> list[StoredPdu]:
-        """What authorised the events, and what authorised that, and so on."""
+        """What authorised the events of a room, and what authorised that, and so on.
+
+        The create event always does: from version 12 on nobody names it, its ID is that of the room.
+        """
         known = {pdu.event_id: pdu for pdu in starts}
         found: dict[EventId, StoredPdu] = {}
         seen: set[EventId] = set()
         level = starts
         while level:
-            wanted = {id_ for pdu in level for id_ in auth_ids(pdu.raw)} - seen
+            wanted = {id_ for pdu in level for id_ in _authorising(pdu)} - seen
             seen |= wanted
             next_ = [known[id_] for id_ in wanted if id_ in known]
             next_ += self.by_ids(txn, [id_ for id_ in wanted if id_ not in known])
@@ -175,6 +178,13 @@ class EventGraphStore:
 def prev_ids(raw: bytes) -> list[EventId]:
     """The events right before this one."""
     return _links(orjson.loads(raw)["prev_events"])
+
+
+def _authorising(pdu: StoredPdu) -> list[EventId]:
+    if ":" in pdu.room_id:
+        return auth_ids(pdu.raw)
+    create = EventId("$" + pdu.room_id[1:])
+    return [*auth_ids(pdu.raw), create] if pdu.event_id != create else []
 
 
 def auth_ids(raw: bytes) -> list[EventId]:

@@ -95,6 +95,20 @@ def test_what_authorised_an_event(alice: Person, peer: Adversary) -> None:
     assert get(peer, f"/state_ids{event_path(other)}?event_id={sent}").errcode == "M_NOT_FOUND"
 
 
+def test_the_creation_authorises_also_where_nobody_names_it(alice: Person, peer: Adversary) -> None:
+    """From version 12 on no event names it; servers look for it in the auth chain all the same."""
+    room = alice.create_room(preset="public_chat", room_version="12")
+    view = peer.join(room)
+    create = "$" + room[1:]
+    sent = alice.set_state(room, "m.room.topic", {"topic": "here"})
+    chain = get(peer, f"/event_auth{event_path(room, sent)}").json["auth_chain"]
+    assert [view.name(pdu) for pdu in chain].count(create) == 1
+    ids = get(peer, f"/state_ids{event_path(room)}?event_id={sent}").json
+    assert create in ids["pdu_ids"]
+    assert create in ids["auth_chain_ids"]
+    assert get(peer, f"/event_auth{event_path(room, create)}").json["auth_chain"] == []
+
+
 def test_one_event_and_the_one_nearest_to_a_time(alice: Person, peer: Adversary, server: WholeServer) -> None:
     room = alice.create_room(preset="public_chat", room_version="11")
     peer.join(room)
