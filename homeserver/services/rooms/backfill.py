@@ -61,14 +61,25 @@ class RoomBackfill:
                 self._failures.keep((room.room_id, event_id), True, FAILURE_REMEMBERED_S)
             return False
 
-    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> None:
+    async def nearest(self, room: Room, ts: int, *, forwards: bool, known_ms: int | None) -> bool:
         """Fetch history back to the event nearest to the time by others' word, or part of the way."""
-        event_id = await self._nearest(room, ts, forwards=forwards) if room.joined_local else None
-        for _ in range(MOST_ROUNDS):
+        if not room.joined_local:
+            return False
+        if known_ms is not None and not await self._begins_after(room, ts if forwards else known_ms):
+            return False
+        event_id = await self._nearest(room, ts, forwards=forwards)
+        for filled in range(MOST_ROUNDS):
             if event_id is None or await self._events.by_id(event_id) is not None:
-                return
+                return filled > 0
             if not await self.fill(room, upto_depth=DEEPEST, downto_depth=0):
-                return
+                return filled > 0
+        return True
+
+    async def _begins_after(self, room: Room, ts: int) -> bool:
+        """Does history that is missing here end at or after the time? All of it is older than its end."""
+        ends = [gap.nid for gap in await self._gaps(room, upto_depth=DEEPEST, downto_depth=0)]
+        found = await self._events.by_nids(ends, room.room_id, room.version)
+        return any(event.ts >= ts for event in found.values())
 
     async def _nearest(self, room: Room, ts: int, *, forwards: bool) -> EventId | None:
         direction: Literal["f", "b"] = "f" if forwards else "b"

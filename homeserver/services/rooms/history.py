@@ -28,8 +28,6 @@ MOST_READ = 4_000
 
 MOST_FILLS = 3
 """Rounds of fetching older events for one page."""
-FAR_MS = 300_000
-"""When the nearest event here is further from the time asked for, others are asked for a nearer one."""
 
 START = Place(0, 0)
 
@@ -68,8 +66,9 @@ class Older(Protocol):
     async def fill(self, room: Room, *, upto_depth: int, downto_depth: int) -> bool:
         """Fetch what is missing between the depths; is there anything new?"""
 
-    async def nearest(self, room: Room, ts: int, *, forwards: bool) -> None:
-        """Fetch history back to the event nearest to a time, or part of the way."""
+    async def nearest(self, room: Room, ts: int, *, forwards: bool, known_ms: int | None) -> bool:
+        """Fetch history back to the event nearest to a time, or part of the way, where that may be nearer
+        than the one here, which is of `known_ms`. Was anything fetched?"""
 
 
 class RoomHistory:
@@ -148,8 +147,12 @@ class RoomHistory:
         """The event nearest in time at or after (before) `ts` (ms). Raises NotFound."""
         room = await self.room(user_id, room_id)
         found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
-        if self.older is not None and room.has_gaps and (found is None or abs(found[1] - ts) > FAR_MS):
-            await self.older.nearest(room, ts, forwards=forwards)
+        known_ms = found[1] if found else None
+        if (
+            self.older is not None
+            and room.has_gaps
+            and await self.older.nearest(room, ts, forwards=forwards, known_ms=known_ms)
+        ):
             found = await self._database.read(self._store.nearest, room.nid, ts, forwards=forwards)
         event = await self._events.by_id(found[0]) if found else None
         if event is not None and not await self._visibility.visible(room, user_id, [event]):

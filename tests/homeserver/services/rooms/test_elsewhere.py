@@ -290,6 +290,38 @@ def test_the_event_nearest_to_a_time_long_ago(federation: Federation, alice: Per
     assert bob.context(room, first)["event"]["content"]["body"] == "long ago"
 
 
+@pytest.mark.parametrize("dir", ["f", "b"])
+def test_the_event_nearest_to_a_time_shortly_before_the_join(
+    federation: Federation, alice: Person, bob: Person, dir: str
+) -> None:
+    """What is known here is near, too: the join. Nearer is what the others have."""
+    room = alice.create_room(preset="public_chat", room_version="11")
+    before = alice.send(room, "before")
+    federation.time.advance(1)
+    then = federation.time.now_ms()
+    federation.time.advance(1)
+    after = alice.send(room, "after")
+    federation.join(bob, room, via="one")
+    found = bob.ask("GET", f"{V1}/rooms/{room}/timestamp_to_event", ts=then, dir=dir)
+    assert found["event_id"] == {"f": after, "b": before}[dir]
+
+
+def test_nobody_is_asked_for_an_event_that_can_only_be_here(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room = alice.create_room(preset="public_chat", room_version="11")
+    alice.send_many(room, [f"{number}" for number in range(30)])
+    federation.join(bob, room, via="one")
+    federation.time.advance(1)
+    then = federation.time.now_ms()
+    sent = bob.send(room, "here")
+    federation.settle()
+    before = len(federation.network.sent)
+    found = bob.ask("GET", f"{V1}/rooms/{room}/timestamp_to_event", ts=then, dir="f")
+    assert found["event_id"] == sent
+    assert len(federation.network.sent) == before
+
+
 def test_path_segments_are_encoded(bob: Person) -> None:
     assert path("join", "!a/b:one") == "/join/%21a%2Fb%3Aone"
     bob.join("!a/b:one", refused="M_NOT_FOUND")
