@@ -453,6 +453,12 @@ def test_rooms_of_version_12_are_described_by_whole_events(alice: Person, evil: 
     view.room_id = room_id
     for described in ([], [{**create, "signatures": {}}], [{"type": "m.room.create", "state_key": ""}]):
         assert send_invite(evil, view, pdu, invite_room_state=described).errcode == "M_INVALID_PARAM"
+    many = [
+        evil.finish(seed, {**create, "type": "m.room.name", "room_id": room_id, "sender": f"@x:s{n}.example"})
+        for n in range(11)
+    ]
+    assert send_invite(evil, view, pdu, invite_room_state=[create, *many]).errcode == "M_INVALID_PARAM"
+    assert not [host for host, _ in evil.victim.network.sent if host.endswith(".example") and host[0] == "s"]
     other = evil.finish(seed, {**create, "origin_server_ts": 2})
     assert send_invite(evil, view, pdu, invite_room_state=[other]).errcode == "M_INVALID_PARAM"
     assert send_invite(evil, view, pdu, invite_room_state=[create]).status == 200
