@@ -241,6 +241,25 @@ def test_names_of_unknown_servers_are_limited_by_address(house: House) -> None:
     assert len(house.fetched) == 4
 
 
+def test_looking_closely_at_signatures_is_limited_by_address(house: House) -> None:
+    """Anybody may claim to be a server whose key is known, and canonical forms of large bodies take long."""
+    house.limits = {"unknown_servers": Limit(0.1, 8)}
+    house.build()
+    assert house.ask("PUT", body=b"{}").status == 200
+    forged = signed("PUT", PATH, {"another": "body"})
+    large = b'{ "a": "%b" }' % (b"x" * 1024 * 1024)
+    statuses = [house.ask("PUT", header=forged, sent=large).status for _ in range(4)]
+    assert statuses == [401, 429, 429, 429]
+    assert house.ask("PUT", body={"a": 1}).status == 200
+
+
+def test_an_honest_server_may_sign_another_form_as_often_as_it_likes(house: House) -> None:
+    house.limits = {"unknown_servers": Limit(0.1, 4)}
+    house.build()
+    for _ in range(10):
+        assert house.ask("PUT", body=b'{"a":2,"b":1}', sent=b'{"b":1,"a":2}').status == 200
+
+
 def test_the_access_answers_at_once_when_it_can(house: House) -> None:
     house.ask()
     request = Request("GET", PATH, {b"authorization": signed("GET", PATH).encode()})
