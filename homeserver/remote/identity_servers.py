@@ -30,6 +30,7 @@ V2 = "/_matrix/identity/v2"
 TIMEOUT_S = 15.0
 MAX_BYTES = 64 * 1024
 MAX_TOKEN = 255
+MAX_URL = 2048
 MOST_KEYS = 20
 
 
@@ -90,6 +91,8 @@ class IdentityServers:
 
     async def is_valid(self, url: str, public_key: str) -> bool:
         """What the validity URL of a key says of it. Raises RemoteError."""
+        if len(url) > MAX_URL:
+            raise RemoteMisbehaved("The address under which the key could be checked is too long")
         joint = "&" if "?" in url else "?"
         target = f"{url.partition('#')[0]}{joint}public_key={quote(public_key, safe='')}"
         try:

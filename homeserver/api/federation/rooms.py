@@ -21,7 +21,7 @@ from homeserver.services.federation.joining import Template
 from homeserver.services.rooms.third_party_invites import Proof
 
 OLDEST_VERSION = "1"
-MOST_BOUND = 100
+MOST_BOUND = 50
 """Invites that one third-party binding may bring."""
 
 

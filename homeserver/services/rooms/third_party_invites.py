@@ -30,8 +30,11 @@ from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.writer import Proposal, RoomWriter
 
+MOST_CHECKS = 32
+"""Pairs of key and signature that are tried for one proof: identity servers give two or three."""
 MOST_KEYS = 5
 """Of one offer so many are asked about."""
+MOST_KEY_CHARACTERS = 100
 KEYS_REMEMBERED = 5_000
 KEY_REMEMBERED_S = 600.0
 _DESCRIPTION = (
@@ -131,8 +134,8 @@ class ThirdPartyInvites:
         if room is not None:
             if room.membership(target) in ("join", "invite"):
                 return
-            offer = await self._pending(room, target, proof)
-            await self._check_signed(offer, proof)
+            await self._check_signed(await self._pending(room, target, proof), proof)
+            offer = await self._pending(room, target, proof)  # others may have acted meanwhile
             offered_name = offer.content.get("display_name")
             name = offered_name if isinstance(offered_name, str) else name
         content: JsonObject = {"display_name": name, "signed": proof.signed}
@@ -163,13 +166,16 @@ class ThirdPartyInvites:
             raise Forbidden(
                 f"{proof.sender} has made no third-party invite to {room.room_id} with this token"
             )
+        if room.membership(proof.sender) == "ban":
+            raise Forbidden(f"{proof.sender}, who made the third-party invite, is banned")
         if member is not None and member.membership in ("leave", "ban") and member.depth > offer.depth:
             raise Forbidden(f"{target} has left {room.room_id} since the third-party invite was made")
         return offer
 
     async def _check_signed(self, offer: Event, proof: Proof) -> None:
         """Raises Forbidden unless a key of the offer has signed that is good to this day; RemoteError."""
-        keys = list(islice(keys_that_signed(proof.signed, offer.content), MOST_KEYS))
+        signers = keys_that_signed(proof.signed, offer.content, most_checks=MOST_CHECKS)
+        keys = [key for key in islice(signers, MOST_KEYS) if len(key.public_key) <= MOST_KEY_CHARACTERS]
         problems: list[RemoteError] = []
         for key in keys:
             try:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.protocol.signatures import SigningKey, VerifyKey
+from homeserver.runtime.http_client import HttpAnswer, HttpRequest
 from tests.support.adversary import Adversary, event_path
 from tests.support.database import Databases
 from tests.support.federation import Federation
@@ -361,6 +363,53 @@ def test_an_offer_outlives_the_membership_of_who_made_it(
     same_state(federation, room, "one", "two")
 
 
+def test_the_offers_of_the_banned_are_not_completed(
+    federation: Federation, identity: IdentityServer, alice: Person, bob: Person, dave: Person
+) -> None:
+    room = alice.create_room(members=[dave])
+    invite(dave, room, identity.invitation(BOBS))
+    alice.ban(room, dave)
+    assert identity.bind(BOBS, bob, federation.all["two"]).status == 200
+    assert bob.sync().invites == {}
+
+
+def test_an_offer_that_is_taken_back_while_its_key_is_checked(
+    federation: Federation, identity: IdentityServer, alice: Person, dave: Person
+) -> None:
+    room = offered(alice, identity)
+    answer = identity.answer
+
+    def slow(request: HttpRequest) -> HttpAnswer:
+        if request.path.startswith("/key"):
+            alice.ban(room, dave)
+            alice.unban(room, dave)
+        return answer(request)
+
+    federation.network.add(identity.name, slow)
+    identity.bind(BOBS, dave, federation.all["one"])
+    assert dave.sync().invites == {}
+
+
+def test_many_keys_and_signatures_cost_little(
+    monkeypatch: pytest.MonkeyPatch, federation: Federation, identity: IdentityServer, alice: Person,
+    dave: Person,
+) -> None:  # fmt: skip
+    room, keys = alice.create_room(), [SigningKey("x", bytes([n]) * 32) for n in range(100)]
+    listed = [{"public_key": key.verify_key.to_base64()} for key in keys]
+    alice.set_state(room, OFFER, {"display_name": "b", "public_keys": listed}, state_key="t")
+    signed = identity.signed(dave.user_id, "t", sender=alice.user_id)
+    signed["signatures"] |= {f"s{n}": {"ed25519:x": "A" * 86} for n in range(100)}
+    checks, verify = [], VerifyKey.verify
+
+    def counted(self: VerifyKey, message: bytes, signature: str) -> None:
+        checks.append(1)
+        verify(self, message, signature)
+
+    monkeypatch.setattr(VerifyKey, "verify", counted)
+    dave.join(room, third_party_signed=signed, refused="M_FORBIDDEN")
+    assert len(checks) <= 32
+
+
 def test_a_key_must_still_be_valid(
     federation: Federation, identity: IdentityServer, alice: Person, bob: Person, dave: Person
 ) -> None:
@@ -408,7 +457,14 @@ def test_an_offer_without_a_validity_url_is_good_for_ever(
 def test_validity_urls_lead_to_no_place_inside(
     federation: Federation, identity: IdentityServer, alice: Person, dave: Person
 ) -> None:
-    for number, url in enumerate(("http://id.example/key", "file:///etc/passwd", "https://", "no url")):
+    urls = (
+        "http://id.example/key",
+        "file:///etc/passwd",
+        "https://",
+        "no url",
+        "https://id.example/" + "k" * 3_000,
+    )
+    for number, url in enumerate(urls):
         room = alice.create_room()
         key = {"public_key": identity.public_key, "key_validity_url": url}
         alice.set_state(room, OFFER, {"display_name": "b", **key}, state_key=f"t{number}")
