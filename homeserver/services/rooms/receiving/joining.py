@@ -204,6 +204,8 @@ class Joining:
         await self._writer.kept(room, [built._replace(moved=tuple(locals_))])
         if beginning.partial is not None:
             self._partial.begin(beginning.partial)
+        else:
+            self._partial.end(key.room_id)
         return room
 
     def _built(self, beginning: _Beginning) -> Built:
@@ -258,6 +260,8 @@ class Joining:
             stores.received_events.set_last_gap(txn, key.nid, position)
         if beginning.partial is not None:
             stores.received_rooms.put_partial(txn, key.nid, beginning.partial)
+        else:
+            stores.received_rooms.remove_partial(txn, key.nid)
         return locals_
 
     def _write_members(self, txn: Transaction, beginning: _Beginning) -> list[Member]:

@@ -33,12 +33,13 @@ LONGEST_WAIT_S = 600.0
 
 
 class _Job:
-    """The completion of one room. `partial` is that of the last join; `news` wakes up who sleeps."""
+    """The completion of one room. `partial` is that of the last join, None if that brought everything."""
 
     def __init__(self, partial: PartialRoom) -> None:
-        self.partial = partial
+        self.partial: PartialRoom | None = partial
         self.done = Gate()
         self.news = Gate()
+        """Wakes up who sleeps."""
 
 
 class PartialRooms:
@@ -74,6 +75,13 @@ class PartialRooms:
         job = self._jobs[partial.room_id] = _Job(partial)
         self._tasks.start(f"complete the state of {partial.room_id}", self._complete(partial.room_id, job))
 
+    def end(self, room_id: RoomId) -> None:
+        """The room was joined anew, with all its members."""
+        job = self._jobs.get(room_id)
+        if job is not None:
+            job.partial = None
+            job.news.pulse()
+
     def is_partial(self, room_id: RoomId) -> bool:
         return room_id in self._jobs
 
@@ -84,8 +92,7 @@ class PartialRooms:
 
     async def _complete(self, room_id: RoomId, job: _Job) -> None:
         wait_s = FIRST_WAIT_S
-        while True:
-            partial = job.partial
+        while (partial := job.partial) is not None:
             is_done = await self._is_done(job, partial)
             if job.partial is not partial:
                 wait_s = FIRST_WAIT_S

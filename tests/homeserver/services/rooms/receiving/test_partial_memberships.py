@@ -108,6 +108,26 @@ def test_everybody_leaves_and_nothing_is_asked_any_more(lobby: Lobby) -> None:
     lobby.check(42)
 
 
+def test_the_second_join_brings_everything(lobby: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = lobby.two.services.remote
+    send_join = client.send_join
+
+    async def whole(*args: Any, omit_members: bool) -> Any:
+        return await send_join(*args, omit_members=False)
+
+    lobby.bob.leave(lobby.room)
+    lobby.federation.settle()
+    monkeypatch.setattr(client, "send_join", whole)
+    lobby.come(lobby.bob)
+    assert not lobby.is_partial
+    lobby.check(42)
+    lobby.two.restart()
+    lobby.withheld.is_open = True
+    lobby.federation.time.advance(1_300)
+    assert not lobby.is_partial
+    lobby.check(42)
+
+
 def test_a_name_is_changed_meanwhile(lobby: Lobby) -> None:
     lobby.bob.ask("PUT", path("profile", lobby.bob.user_id, "displayname"), {"displayname": "Robert"})
     lobby.federation.settle()
