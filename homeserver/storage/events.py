@@ -216,15 +216,18 @@ class EventStore:
         )
 
     def place_at(self, txn: Transaction, room_nid: int, position: int) -> Place:
-        """Where history stood when the stream was at `position`; (0, 0) before the room began."""
-        place = txn.one(
-            Place,
+        """Where history stood when the stream was at `position`; (0, 0) before the room began.
+
+        Where the room forked, what came last may be less deep than what came before it: all that is before.
+        """
+        depth, nid = txn.rows(
             """
-            SELECT depth, nid FROM events WHERE room_nid = %s AND nid <= %s AND status = 0
-            ORDER BY nid DESC LIMIT 1""",
+            SELECT MAX(depth), MAX(nid) FROM (
+                SELECT depth, nid FROM events WHERE room_nid = %s AND nid <= %s AND status = 0
+                ORDER BY nid DESC LIMIT 100) AS latest""",
             (room_nid, position),
-        )
-        return place or Place(0, 0)
+        )[0]
+        return Place(0, 0) if nid is None else Place(depth, nid)
 
     def nearest(
         self, txn: Transaction, room_nid: int, ts: int, *, forwards: bool

@@ -76,7 +76,8 @@ class Windows:
             limited = limited or is_cut
         if timeline:
             first = timeline[0]
-            return Window(timeline, limited, str(TopologicalPosition(first.depth, first.nid - 1)), first.nid)
+            prev_batch = TopologicalPosition(_depth_before(room, first), first.nid - 1)
+            return Window(timeline, limited, str(prev_batch), first.nid)
         return Window(timeline, limited, f"s{span.upto}", span.upto + 1)
 
     async def state(self, room: Room, query: SyncQuery, span: Span, window: Window) -> list[TimelineEvent]:
@@ -172,6 +173,13 @@ class Windows:
             event for event in room.recent if span.since < event.nid <= span.upto and _takes(filter_, event)
         ]
         return events[-limit - 1 :] if len(events) > limit else None
+
+
+def _depth_before(room: Room, first: TimelineEvent) -> int:
+    """From which depth on to page back from a timeline: in a forked room, what came before may be deeper."""
+    if not room.was_shared:
+        return first.depth
+    return max((event.depth for event in room.recent if event.nid <= first.nid), default=first.depth)
 
 
 def _resolved(current: Mapping[StateKey, Standing], since: int, start: int) -> dict[StateKey, int]:

@@ -39,7 +39,8 @@ def test_profiles_of_local_users(alice: Person, peer: Adversary) -> None:
     assert get(peer, f"{path}&field=avatar_url") == {}
     get(peer, "/query/profile?user_id=@nobody:test", "M_NOT_FOUND")
     get(peer, "/query/profile?user_id=@x:else.example", "M_NOT_FOUND")
-    get(peer, "/query/profile?user_id=alice", "M_INVALID_PARAM")
+    for malformed in ("alice", "@alice:test:http", "@user:localhost:http", ""):
+        get(peer, f"/query/profile?user_id={malformed}&field=displayname", "M_INVALID_PARAM")
 
 
 def test_queries_of_other_kinds_are_not_known(peer: Adversary) -> None:
