@@ -109,12 +109,12 @@ class RoomMembership:
         Raises RoomUnreachable, AuthFailure when the rules refuse.
         """
         change = Change(user_id, room_id, user_id, "join", reason)
-        room = await self.hosted(room_id)
+        room = await self.hosted(room_id, user_id)
         if room is None:
             if is_guest:
                 raise GuestAccessForbidden("Guests may join rooms of this server only")
             async with self._joining.hold(room_id):
-                room = await self.hosted(room_id)
+                room = await self.hosted(room_id, user_id)
                 if room is None:
                     await self.elsewhere.join(change, await self._content(change), via)
                     return
@@ -160,7 +160,7 @@ class RoomMembership:
         await self.check_invitable(sender, target)
         extra: JsonObject = {"third_party_invite": third_party_invite}
         change = Change(sender, room_id, target, "invite", extra=extra)
-        room = await self.hosted(room_id)
+        room = await self.hosted(room_id, target)
         if room is None:
             await self.elsewhere.exchange(change, {**extra, "membership": "invite"})
         elif self.is_local(target) and self.is_local(sender):
@@ -181,7 +181,7 @@ class RoomMembership:
     ) -> None:
         """Raises RoomUnreachable, AuthFailure."""
         change = Change(user_id, room_id, user_id, "knock", reason)
-        if await self.hosted(room_id) is None:
+        if await self.hosted(room_id, user_id) is None:
             await self.elsewhere.knock(change, await self._content(change), via)
         else:
             await self._change(change)
@@ -189,7 +189,7 @@ class RoomMembership:
     async def leave(self, user_id: UserId, room_id: RoomId, *, reason: str | None = None) -> None:
         """Leave, reject an invite or take back a knock; nothing happens when already out."""
         change = Change(user_id, room_id, user_id, "leave", reason)
-        if await self.hosted(room_id) is None:
+        if await self.hosted(room_id, user_id) is None:
             place = (await self._user_rooms.load(user_id)).get(room_id)
             if place is None:
                 raise NotInRoom(f"{user_id} is not in {room_id}")
@@ -255,15 +255,26 @@ class RoomMembership:
             content = {**await self.profile_of(change.target), **content}
         return content
 
-    async def hosted(self, room_id: RoomId) -> Room | None:
-        """The room, if this server is in it, or was its last one: then nobody else could help."""
+    async def hosted(self, room_id: RoomId, user_id: UserId) -> Room | None:
+        """The room, if this server is in it, or was its last one: then nobody else could help the user.
+
+        Unless they were invited from outside since: then somebody is there after all.
+        """
         try:
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)
         except RoomNotFound:
             return None
-        if not room.joined_local and room.is_shared:
+        if not room.joined_local and (room.is_shared or await self._is_asked_outside(room, user_id)):
             return None
         return room if CREATE in room.state else None
+
+    async def _is_asked_outside(self, room: Room, user_id: UserId) -> bool:
+        """Has the user an invite or a knock of which the room, as it is known here, knows nothing?"""
+        place = (await self._user_rooms.load(user_id)).get(room.room_id) if self.is_local(user_id) else None
+        if place is None or place.membership not in ("invite", "knock"):
+            return False
+        standing = room.state.get((event_types.MEMBER, user_id))
+        return standing is None or place.since not in (standing.nid, standing.since)
 
     def _forget(self, txn: Transaction, room_id: RoomId, user_id: UserId) -> None:
         room_nid = self._identifiers.room_nid(txn, room_id)

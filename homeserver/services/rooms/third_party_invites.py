@@ -130,7 +130,7 @@ class ThirdPartyInvites:
         if place is not None and place.membership in ("join", "invite"):
             return
         name = target[1:].partition(":")[0]  # better known where the offer is
-        room = await self._membership.hosted(room_id)
+        room = await self._membership.hosted(room_id, target)
         if room is not None:
             if room.membership(target) in ("join", "invite"):
                 return

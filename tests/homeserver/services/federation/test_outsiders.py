@@ -162,3 +162,28 @@ def test_a_knock_is_turned_down(server: WholeServer, alice: Person, evil: Advers
     assert answer_to(evil, view, ending(evil, view, alice)) == {}
     assert room_id in alice.sync().left
     assert room_id not in alice.sync(since=None).knocks
+
+
+def test_who_invites_to_a_room_that_was_thought_empty_is_asked_to_let_in(
+    alice: Person, evil: Adversary
+) -> None:
+    """Our server was the last in it, as far as it knew. The invite says otherwise."""
+    room = alice.create_room(preset="public_chat", room_version="11")
+    alice.leave(room)
+    view = View(room, room_version("11"), heads=["$elsewhere"], depth=50)
+    pdu = evil.event(
+        view, {"membership": "invite"}, type_="m.room.member", state_key=alice.user_id,
+        auth_events=["$elsewhere"],
+    )  # fmt: skip
+    body = {"room_version": "11", "event": pdu, "invite_room_state": []}
+    path = f"{V2}/invite{event_path(room, view.name(pdu))}"
+    assert evil.request("PUT", path, body).status == 200
+    assert room in alice.sync().invites
+    alice.join(room, refused="M_NOT_FOUND")
+    assert evil.requests_to(f"{V1}/make_join")
+    assert alice.joined_rooms() == set()
+    alice.leave(room)
+    assert evil.requests_to(f"{V1}/make_leave")
+    assert not is_invited(alice, view)
+    alice.join(room)
+    assert alice.joined_rooms() == {room}
