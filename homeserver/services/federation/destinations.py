@@ -146,6 +146,12 @@ class Destinations:
             return False
         return destination not in self._blocked
 
+    def note_waiting(self, destination: ServerName) -> None:
+        """Something waits for it, in the database: when its pause is over, it is ready."""
+        trouble = self._troubles.get(destination)
+        if trouble is not None:
+            trouble.is_destination = True
+
     def is_in_trouble(self, destination: ServerName) -> bool:
         """Did it fail the last time?"""
         return destination in self._troubles
@@ -191,7 +197,7 @@ class Destinations:
         """It spoke to us: do not wait longer before trying it, unless that has failed often lately."""
         trouble = self._troubles.get(destination)
         now_ms = self._clock.now_ms()
-        if trouble is not None and trouble.may_try_early(now_ms):
+        if trouble is not None and trouble.is_destination and trouble.may_try_early(now_ms):
             trouble.extra_tries += 1
             trouble.planned_ms, trouble.retry_at_ms = trouble.retry_at_ms, now_ms
             self._ready(destination)
@@ -259,7 +265,7 @@ class Destinations:
         logger.info("%s can be sent to again, after %d failures", server, trouble.failures)
         self._unsaved[server] = None
         self._save_soon()
-        if wake:
+        if wake and trouble.is_destination:
             self._ready(server)
 
     def _ready(self, server: ServerName) -> None:
@@ -282,10 +288,16 @@ class Destinations:
         trouble = self._troubles.get(server)
         if trouble is None:
             return
-        if trouble.retry_at_ms > self._clock.now_ms():
+        now_ms = self._clock.now_ms()
+        forget_at_ms = 2 * trouble.retry_at_ms - trouble.last_failure_ms
+        if trouble.retry_at_ms > now_ms:
             self._plan_retry(server, trouble)
-        else:
+        elif trouble.is_destination:
             self._ready(server)
+        elif forget_at_ms > now_ms:  # nothing waits for it, and nobody asked it anything since
+            self._retries.put(server, self._clock.monotonic() + (forget_at_ms - now_ms) / 1000)
+        else:
+            del self._troubles[server]
 
     def _save_soon(self) -> None:
         if self._save_timer is None and not self._is_stopped:

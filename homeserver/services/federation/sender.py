@@ -152,7 +152,10 @@ class FederationSender:
 
     def wake(self, server: ServerName) -> None:
         """Send the server what waits for it in the database."""
-        if self._is_stopped or not self._destinations.is_sendable(server):
+        if self._is_stopped:
+            return
+        if not self._destinations.is_sendable(server):
+            self._destinations.note_waiting(server)
             return
         queue = self._queue(server)
         queue.is_behind = queue.lacks_receipts = queue.has_logged_edus = True
@@ -185,6 +188,8 @@ class FederationSender:
                 yield queue
             elif self._destinations.is_sendable(server):
                 yield self._queue(server)
+            else:
+                self._destinations.note_waiting(server)
 
     def _queue(self, server: ServerName) -> DestinationQueue:
         queue = self._queues.get(server)

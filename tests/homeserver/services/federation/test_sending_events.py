@@ -303,3 +303,36 @@ def test_a_new_process_knows_whom_to_leave_alone(
     alice.send(room)
     settle(server, 5)
     assert far.attempts == attempts
+
+
+def destinations(server: WholeServer) -> list[str]:
+    read = "SELECT server FROM destinations ORDER BY server"
+    names: list[str] = result(server.database.read(lambda txn: txn.column(read)))
+    return names
+
+
+def test_servers_that_we_only_asked_something_leave_no_trace(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    alice.send(room)
+    settle(server)
+    for number in range(20):
+        alice.ask("GET", f"/profile/@x:gone{number}.example", refused="M_NOT_FOUND")
+    troubles = server.services.traffic.destinations._troubles
+    assert len(troubles) == 20
+    server.time.advance(3600)
+    assert destinations(server) == ["far"]
+    assert len(troubles) == 0
+
+
+def test_a_server_that_failed_a_question_is_sent_what_waits_for_it_when_its_pause_is_over(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    server.network.down.add("far")
+    alice.ask("GET", "/profile/@zoe:far", refused="M_NOT_FOUND")
+    alice.send(room, "hello")
+    settle(server, 0.5)
+    assert far.attempts == 0
+    server.network.heal()
+    settle(server, 5)
+    assert far.texts == ["hello"]
