@@ -50,6 +50,8 @@ TRANSACTION = Effort(timeout_s=60.0, max_bytes=MEBIBYTE, insist=True)
 ONCE = Effort(is_repeatable=False)
 ASKED_FOR = Effort(timeout_s=20.0, insist=True)
 """Somebody wants it this moment, and knows of no back-off."""
+FAREWELL = Effort(timeout_s=10.0, insist=True)
+"""Somebody goes, and will have gone whether or not this is heard."""
 
 
 class FederationClient:
@@ -135,14 +137,14 @@ class FederationClient:
     async def make_leave(self, destination: ServerName, room_id: RoomId, user_id: UserId) -> Template:
         """A leave to complete and sign: to refuse an invite, take back a knock, or go."""
         path = path_of(V1 + "/make_leave/{}/{}", room_id, user_id)
-        return answers.template(await self.request(destination, "GET", path, effort=ASKED_FOR))
+        return answers.template(await self.request(destination, "GET", path, effort=FAREWELL))
 
     async def send_leave(
         self, destination: ServerName, room_id: RoomId, event_id: EventId, event: JsonObject
     ) -> None:
         """Hand in the leave."""
         path = path_of(V2 + "/send_leave/{}/{}", room_id, event_id)
-        await self.request(destination, "PUT", path, body=event)
+        await self.request(destination, "PUT", path, body=event, effort=FAREWELL)
 
     async def make_knock(
         self, destination: ServerName, room_id: RoomId, user_id: UserId, versions: Collection[str]

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 MOST_SERVERS = 10
 """Asked for one wish."""
+MOST_TOLD = 3
+"""Tried for a leave, which happens anyhow."""
 
 
 class RemoteMembership:
@@ -103,7 +105,7 @@ class RemoteMembership:
 
     async def leave(self, change: Change, content: JsonObject) -> None:
         """Refuse an invite or take back a knock. Where no server can be told, it ends for the user alone."""
-        servers = await self._candidates(change, (), None)
+        servers = (await self._candidates(change, (), None))[:MOST_TOLD]
 
         async def attempt(server: ServerName) -> None:
             template = await self._client.make_leave(server, change.room_id, change.target)

@@ -156,6 +156,18 @@ def test_an_invite_is_refused_although_nobody_can_be_told(
     bob.forget(room)
 
 
+def test_an_invite_is_refused_although_nobody_answers(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room = alice.create_room()
+    alice.invite(room, bob)
+    federation.network.silent.add("one")
+    leaving = bob.start_request("POST", path("rooms", room, "leave"), {})
+    federation.time.advance(11)
+    assert leaving.answer.status == 200
+    assert room not in bob.sync(since=None).invites
+
+
 def test_an_invite_is_taken_back(federation: Federation, alice: Person, bob: Person) -> None:
     room = alice.create_room()
     alice.invite(room, bob)
