@@ -145,6 +145,11 @@ class ReceivedEventStore:
             (room_nid, upto_depth, limit),
         )
 
+    def is_missing(self, txn: Transaction, room_nid: int, event_id: EventId) -> bool:
+        """Is it not here, though events here follow it?"""
+        sql = "SELECT 1 FROM missing_events WHERE room_nid = %s AND event_id = %s"
+        return txn.value(sql, (room_nid, event_id)) is not None
+
     def has_missing(self, txn: Transaction, room_nid: int) -> bool:
         return txn.value("SELECT 1 FROM missing_events WHERE room_nid = %s LIMIT 1", (room_nid,)) is not None
 

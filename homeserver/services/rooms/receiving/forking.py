@@ -57,12 +57,16 @@ class Source:
 
 
 class Judged(NamedTuple):
-    """What is known of an event beside itself. `absent`: of those it follows the ones that are not here."""
+    """What is known of an event beside itself. `absent`: of those it follows the ones that are not here.
+
+    `is_followed`: by an event that has its place already, with the state that came of both.
+    """
 
     source: Source
     auth: Mapping[EventId, Stored]
     absent: Sequence[EventId]
     problem: AuthFailure | None
+    is_followed: bool = False
 
     @property
     def auth_events(self) -> list[Event]:
@@ -79,6 +83,8 @@ class _Meeting(NamedTuple):
     state: Mapping[StateKey, int]
     events: Mapping[int, Event]
     """The state events of it that are not in the present state."""
+    is_head: bool
+    """Is the event one of the heads then?"""
 
 
 class _Before(NamedTuple):
@@ -185,7 +191,7 @@ class Forking:
                     raise CannotJudge(f"{room_id} has forked too often, and nobody here may close it")
                 before = await self._before(room, event, state_nid)
                 known = await self._stored.standing(room.nid, event)
-                meeting = await self._meet(room, event, state_nid)
+                meeting = await self._meet(room, event, state_nid, is_followed=judged.is_followed)
                 if meeting is None or not self._is_current(meeting):
                     await self._database.write(_nothing)
                     continue
@@ -209,7 +215,7 @@ class Forking:
                 replaced = (await self._stored.load(room.version, [event_id])).get(event_id)
         return _Before(state_nid, hash_, replaced)
 
-    async def _meet(self, room: Room, event: Event, state_nid: int) -> _Meeting | None:
+    async def _meet(self, room: Room, event: Event, state_nid: int, *, is_followed: bool) -> _Meeting | None:
         """Where the room would be. None: it moved on meanwhile, or has not in memory what decides."""
         missing = room.missing(keys_needed(event))
         if missing:
@@ -221,15 +227,17 @@ class Forking:
             return None
         standing_at = _standing(room)
         heads = {head: nid for head, nid in room.state_sets.items() if head not in event.prev_event_ids}
-        own = Branch(state_nid, event if event.is_state else None)
-        state = await self._sets.state_of(room, [*(Branch(nid) for nid in heads.values()), own])
+        branches = [Branch(nid) for nid in heads.values()]
+        if not is_followed:
+            branches.append(Branch(state_nid, event if event.is_state else None))
+        state = await self._sets.state_of(room, branches)
         if _standing(room) != standing_at:
             return None
         different = [
             nid for key, nid in state.items() if _nid(room.state.get(key)) != nid and nid != NEW_EVENT
         ]
         events = await self._load(room, different)
-        return _Meeting(room, standing_at, heads, state, events)
+        return _Meeting(room, standing_at, heads, state, events, is_head=not is_followed)
 
     async def _load(self, room: Room, nids: Sequence[int]) -> dict[int, Event]:
         if not nids:
@@ -332,7 +340,7 @@ class Forking:
         gone += [room.state[key].event_id for key in removed]
         hash_ = hash_changed(room.state_hash, gone, [one.event_id for one, _ in changed])
         own = nid if event.is_state else before.state_nid
-        branches = {**meeting.heads, event.event_id: own}
+        heads = {**meeting.heads, event.event_id: own} if meeting.is_head else meeting.heads
         is_new = False
         if not changed and not removed:
             state_nid = room.state_nid
@@ -341,7 +349,7 @@ class Forking:
         else:
             state_nid, is_new = self._stored.past_nids(1)[0], True
         depth = max(room.depth, event.depth)
-        return Move(state_nid, hash_, changed, removed, branches, depth), is_new
+        return Move(state_nid, hash_, changed, removed, heads, depth), is_new
 
 
 def _nothing(txn: Transaction) -> None:

@@ -262,7 +262,8 @@ class Intake:
             if problem is None and absent and source.may_fill:
                 await self._fill(room, event, source)
                 absent = await self._absent(room, event)
-            return await self._place(room_id, event, Judged(source, auth, absent, problem))
+            is_followed = await self._is_followed(room, event)
+            return await self._place(room_id, event, Judged(source, auth, absent, problem, is_followed))
         except StaleRoom:
             raise
         except MatrixError as error:
@@ -272,6 +273,10 @@ class Intake:
         """Of the events it follows those that have no place in the room."""
         known = await self._stored.known_in_room(room.nid, event.prev_event_ids)
         return [id_ for id_ in event.prev_event_ids if id_ not in known or not known[id_].is_placed]
+
+    async def _is_followed(self, room: Room, event: Event) -> bool:
+        """Does anything placed follow it? Then it was noted as missing."""
+        return room.has_gaps and await self._database.read(self._store.is_missing, room.nid, event.event_id)
 
     async def _fill(self, room: Room, event: Event, source: Source) -> None:
         """Get what lies between, and take it first."""

@@ -83,6 +83,37 @@ def test_a_gap_that_stays_is_told_and_filled_by_paging_back(shared: Shared) -> N
     federation.check_memory(room, "one")
 
 
+def test_what_comes_after_its_followers_is_shown_and_nobody_follows_it_again(shared: Shared) -> None:
+    """Servers that lack it as well would refuse what names it: they cannot know the state before it."""
+    federation, room = shared.federation, shared.room
+    said = quietly(shared, 3)
+    without_missing_events(shared)
+    receive(federation, "one", room, pdus(shared, said[-1:]), origin="two")
+    before = federation.heads_of(room, "one")
+    shared.alice.sync()
+
+    assert receive(federation, "one", room, pdus(shared, [said[1]]), origin="two") == {said[1]: None}
+
+    assert federation.heads_of(room, "one") == before
+    assert shared.alice.sync().ids(room) == [said[1]]
+    federation.check_memory(room, "one")
+    receive(federation, "one", room, pdus(shared, [said[0]]), origin="two")
+    assert federation.heads_of(room, "one") == said[-1:]
+    assert federation.state_of(room, "one") == federation.state_of(room, "two")
+
+
+def test_the_event_that_a_join_followed_does_not_become_the_newest(shared: Shared) -> None:
+    federation, room = shared.federation, shared.room
+    join = federation.state_of(room, "two")["m.room.member", shared.bob.user_id]
+    (before,) = federation.pdu(join, "two")["prev_events"]
+    heads = federation.heads_of(room, "two")
+
+    receive(federation, "two", room, [federation.pdu(before, "one")], origin="one")
+
+    assert before in federation.accepted(room, "two")
+    assert federation.heads_of(room, "two") == heads
+
+
 def test_history_from_before_the_join_is_fetched_and_changes_nothing(shared: Shared) -> None:
     federation, room = shared.federation, shared.room
     before = federation.state_of(room, "two")
