@@ -50,6 +50,7 @@ from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.writer import Built
 from homeserver.services.streams import Streams
+from homeserver.services.sync.lazy_members import LazyMembers
 from homeserver.services.sync.left_rooms import LeftRooms
 from homeserver.services.sync.outside_rooms import OutsideRooms
 from homeserver.services.sync.room_sections import RoomSections
@@ -184,10 +185,10 @@ def build_presence(config: Config, stores: Stores, ground: RoomGround, rooms: Ro
 
 def build_sync(rooms: RoomServices, sources: SyncSources, waiting: Waiting, clock: Clock) -> Sync:
     """/sync, from what it asks to what it answers."""
-    windows = Windows(rooms.events, rooms.visibility)
+    windows = Windows(rooms.events, rooms.visibility, LazyMembers(rooms.told_members))
     left_rooms = LeftRooms(rooms.events, windows, rooms.visibility, rooms.state)
     sections = RoomSections(rooms.events, rooms.relations, windows, left_rooms, clock)
-    return Sync(sources=sources, sections=sections, waiting=waiting, clock=clock)
+    return Sync(sources=sources, sections=sections, waiting=waiting, told=rooms.told_members, clock=clock)
 
 
 def build_media(config: Config, stores: Stores, runtime: Runtime, client: FederationClient) -> MediaServices:

@@ -108,7 +108,7 @@ async def messages(services: HasRooms, request: Request, room_id: RoomId) -> Raw
         limit=page_limit(request),
         filter=_filter(request),
     )
-    page = await services.rooms.history.page(request.requester.user_id, room_id, query)
+    page = await services.rooms.history.page(request.requester, room_id, query)
     chunk = await bundled_json(services, page.events, request, room_id)
     pieces = [b'{"chunk":', *chunk, b',"start":', _text(page.start)]
     if page.end is not None:

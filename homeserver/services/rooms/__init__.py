@@ -29,6 +29,7 @@ from homeserver.services.rooms.sending import RoomSending
 from homeserver.services.rooms.spaces import Spaces
 from homeserver.services.rooms.state import RoomState
 from homeserver.services.rooms.third_party_invites import ThirdPartyInvites
+from homeserver.services.rooms.told_members import ToldMembers
 from homeserver.services.rooms.transactions import Transactions
 from homeserver.services.rooms.upgrades import RoomUpgrades
 from homeserver.services.rooms.user_rooms import UserRooms
@@ -53,6 +54,7 @@ class RoomServices:
     sending: RoomSending
     state: RoomState
     history: RoomHistory
+    told_members: ToldMembers
     relations: RoomRelations
     aliases: RoomAliases
     directory: RoomDirectory
@@ -94,7 +96,8 @@ def room_services(ground: RoomGround) -> RoomServices:
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
     visibility = Visibility(database, stores, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
-    history = RoomHistory(ground, rooms, events, visibility, state)
+    told_members = ToldMembers()
+    history = RoomHistory(ground, rooms, events, visibility, state, told_members)
     receiving = Receiving(
         ground, RoomParts(rooms, events, writer, user_rooms), keys=ground.key_ring, remote=ground.client
     )
@@ -116,6 +119,7 @@ def room_services(ground: RoomGround) -> RoomServices:
         sending=sending,
         state=state,
         history=history,
+        told_members=told_members,
         relations=RoomRelations(ground, rooms, events, visibility, history),
         aliases=RoomAliases(ground, rooms, sending, remote_directory),
         directory=directory,

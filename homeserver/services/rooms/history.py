@@ -20,6 +20,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.state import RoomState, world_readable
 from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.told_members import Asker, ToldMembers
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.storage.events import EventRow, Place
 
@@ -75,8 +76,9 @@ class RoomHistory:
     """Reads what a user may see."""
 
     def __init__(
-        self, ground: RoomGround, rooms: Rooms, events: Events, visibility: Visibility, state: RoomState
-    ) -> None:
+        self, ground: RoomGround, rooms: Rooms, events: Events, visibility: Visibility, state: RoomState,
+        told_members: ToldMembers,
+    ) -> None:  # fmt: skip
         self._database = ground.database
         self._store = ground.stores.events
         self._relations = ground.stores.relations
@@ -84,11 +86,19 @@ class RoomHistory:
         self._events = events
         self._visibility = visibility
         self._state = state
+        self._told_members = told_members
         self._streams = ground.streams
         self.older: Older | None = None
 
-    async def page(self, user_id: UserId, room_id: RoomId, query: PageQuery) -> Page:
-        """Raises NotInRoom."""
+    async def page(self, asker: Asker, room_id: RoomId, query: PageQuery) -> Page:
+        """With the members who spoke, if the filter asks for them. Raises NotInRoom."""
+        page = await self._page(asker.user_id, room_id, query)
+        if not query.filter.lazy_load_members:
+            return page
+        return page._replace(state=await self._members_of(asker, room_id, query, page))
+
+    async def _page(self, user_id: UserId, room_id: RoomId, query: PageQuery) -> Page:
+        """Without state."""
         room = await self.room(user_id, room_id)
         place, stop = await self._bounds(room, query)
         start = TopologicalPosition(*place)
@@ -112,8 +122,7 @@ class RoomHistory:
         end = None if exhausted and len(found) < query.limit else TopologicalPosition(*place)
         if end is None and query.backwards and room.has_gaps and found:
             end = TopologicalPosition(*place)  # there is more elsewhere, which could not be had just now
-        state = await self._members_of(room, found) if query.filter.lazy_load_members else []
-        return Page(found, start if query.start is None else query.start, end, state)
+        return Page(found, start if query.start is None else query.start, end, [])
 
     async def event(self, user_id: UserId, room_id: RoomId, event_id: EventId) -> TimelineEvent:
         """Raises NotFound, also for an event the user may not see."""
@@ -133,10 +142,10 @@ class RoomHistory:
         room = await self._rooms.load(room_id)
         here = TopologicalPosition(event.depth, event.nid)
         just_before = TopologicalPosition(event.depth, event.nid - 1)
-        older = await self.page(
+        older = await self._page(
             user_id, room_id, PageQuery(just_before, None, True, limit - limit // 2, filter_)
         )
-        newer = await self.page(user_id, room_id, PageQuery(here, None, False, limit // 2, filter_))
+        newer = await self._page(user_id, room_id, PageQuery(here, None, False, limit // 2, filter_))
         start = older.end or _after_last(older, just_before, backwards=True)
         end = newer.end or _after_last(newer, here, backwards=False)
         last = newer.events[-1] if newer.events else event
@@ -157,7 +166,7 @@ class RoomHistory:
         event = await self._events.by_id(found[0]) if found else None
         if event is not None and not await self._visibility.visible(room, user_id, [event]):
             here = TopologicalPosition(event.depth, event.nid)
-            rest = await self.page(
+            rest = await self._page(
                 user_id, room_id, PageQuery(here, None, not forwards, 1, RoomEventFilter())
             )
             event = rest.events[0] if rest.events else None
@@ -226,14 +235,22 @@ class RoomHistory:
             return Place(room.depth, room.tip)
         return await self._database.read(self._store.place_at, room.nid, position.position)
 
-    async def _members_of(self, room: Room, events: Sequence[TimelineEvent]) -> list[TimelineEvent]:
-        """The present member events of the senders."""
+    async def _members_of(
+        self, asker: Asker, room_id: RoomId, query: PageQuery, page: Page
+    ) -> list[TimelineEvent]:
+        """The present member events of the senders, as far as the device does not know them."""
+        room = await self._rooms.load(room_id)
         nids = [
             standing.nid
-            for sender in dict.fromkeys(event.sender for event in events)
+            for sender in dict.fromkeys(event.sender for event in page.events)
             if (standing := room.state.get((event_types.MEMBER, sender))) is not None
         ]
+        by_pages = self._told_members.before_page(asker, room_id, query.start)
+        if not query.filter.include_redundant_members:
+            by_sync = self._told_members.by_sync(asker)
+            nids = [nid for nid in nids if nid not in by_pages and not by_sync.has(nid, by_sync.since)]
         found = await self._events.by_nids(nids, room.room_id, room.version)
+        self._told_members.note_page(asker, room_id, page.end, by_pages | found.keys())
         return [found[nid] for nid in nids if nid in found]
 
     async def _state_after(

@@ -4,12 +4,12 @@ https://spec.matrix.org/latest/client-server-api/#forming-relationships-between-
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 
 from homeserver.protocol.event_types import ENCRYPTED
-from homeserver.protocol.ids import DeviceId, EventId, RoomId, UserId
+from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.relations import REFERENCE, REPLACE, THREAD, relation_of
 from homeserver.protocol.stream_position import PagePosition, TopologicalPosition
 from homeserver.services.rooms.events import Events
@@ -18,6 +18,7 @@ from homeserver.services.rooms.history import RoomHistory
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.told_members import Asker
 from homeserver.services.rooms.visibility import Visibility
 from homeserver.storage.relations import (
     Aggregates,
@@ -35,16 +36,6 @@ REDACTED = b'"redacted_because"'
 Bundles = Mapping[EventId, bytes]
 """By event: what goes into its `unsigned`, as `TimelineEvent.write` takes it."""
 NO_BUNDLES: Bundles = {}
-
-
-class Asker(Protocol):
-    """For whom events are written: their device gets its transaction ids back."""
-
-    @property
-    def user_id(self) -> UserId: ...
-
-    @property
-    def device_id(self) -> DeviceId | None: ...
 
 
 class ChildQuery(NamedTuple):

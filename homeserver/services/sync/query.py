@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 from homeserver.protocol.filters import PASS_ALL, Filter
 from homeserver.protocol.ids import DeviceId, UserId
+from homeserver.services.rooms.told_members import SyncStream
 
 
 @dataclass(frozen=True, slots=True)
 class SyncQuery:
-    """`since` 0: everything. `ignored`: whose messages and invites the user does not want."""
+    """`since` 0: everything. `ignored`: whose messages and invites the user does not want.
+
+    `told`: with lazy loading, which members the device knows.
+    """
 
     user_id: UserId
     device_id: DeviceId | None
@@ -18,6 +22,7 @@ class SyncQuery:
     full_state: bool = False
     use_state_after: bool = False
     ignored: AbstractSet[UserId] = frozenset()
+    told: SyncStream | None = None
 
     @property
     def is_initial(self) -> bool:

@@ -21,6 +21,7 @@ from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.receipts import Receipts
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.told_members import ToldMembers
 from homeserver.services.rooms.user_rooms import Place, UserRooms
 from homeserver.services.streams import Streams
 from homeserver.services.sync.event_forms import in_form_of, is_special
@@ -56,11 +57,18 @@ class Sync:
     """Answers syncs, as JSON in pieces."""
 
     def __init__(
-        self, *, sources: SyncSources, sections: RoomSections, waiting: Waiting, clock: Clock
+        self,
+        *,
+        sources: SyncSources,
+        sections: RoomSections,
+        waiting: Waiting,
+        told: ToldMembers,
+        clock: Clock,
     ) -> None:
         self._sources = sources
         self._sections = sections
         self._waiting = waiting
+        self._told = told
         self._clock = clock
 
     async def sync(
@@ -72,6 +80,8 @@ class Sync:
         """
         if query.since > self._sources.streams.position:
             query = replace(query, since=0)
+        if query.filter.room.state.lazy_load_members:
+            query = replace(query, told=self._told.begin(query, query.filter.key, query.since))
         self._sources.presence.begin_sync(query.user_id, presence)
         try:
             pieces = await self._answer(query, timeout_ms)

@@ -8,7 +8,6 @@ https://spec.matrix.org/latest/client-server-api/#syncing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from homeserver.protocol import event_types
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.filters import RoomEventFilter
 from homeserver.protocol.ids import UserId
@@ -17,6 +16,7 @@ from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.room import RECENT, Room, Standing
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.visibility import Visibility
+from homeserver.services.sync.lazy_members import LazyMembers
 from homeserver.services.sync.query import SyncQuery
 
 ROOMS_AT_ONCE = 50
@@ -44,9 +44,10 @@ class Window(NamedTuple):
 class Windows:
     """Makes windows from the room in memory, else from the database."""
 
-    def __init__(self, events: Events, visibility: Visibility) -> None:
+    def __init__(self, events: Events, visibility: Visibility, lazy_members: LazyMembers) -> None:
         self._events = events
         self._visibility = visibility
+        self._lazy_members = lazy_members
 
     async def warm(self, rooms: Sequence[Room], limit: int) -> None:
         """Bring the newest events and the state of rooms long unused into memory, many in one read."""
@@ -95,9 +96,12 @@ class Windows:
                 nids = {key: nid for key, nid in nids.items() if nid > since} | resolved
         if not query.filter.room.timeline.is_pass_all and not query.use_state_after:
             nids |= _left_out(current, window, since, upto=span.upto)
-        if query.filter.room.state.lazy_load_members:
-            nids = self._lazily(room, query, nids, window.timeline)
-        return await self.chosen(room, query.filter.room.state, nids.values())
+        if query.told is None:
+            return await self.chosen(room, query.filter.room.state, nids.values())
+        nids = self._lazy_members.chosen(query, nids, window.timeline, current, since=since)
+        state = await self.chosen(room, query.filter.room.state, nids.values())
+        self._lazy_members.note(query, state, window.timeline, span.upto)
+        return state
 
     async def chosen(self, room: Room, filter_: RoomEventFilter, nids: Iterable[int]) -> list[TimelineEvent]:
         """The events, in order, that a filter takes."""
@@ -123,22 +127,6 @@ class Windows:
                     if nid >= start:
                         late[key] = nid
         return nids
-
-    def _lazily(
-        self, room: Room, query: SyncQuery, nids: dict[StateKey, int], timeline: Sequence[TimelineEvent]
-    ) -> dict[StateKey, int]:
-        """Of the members only those who appear in the timeline, and the user on a first sync."""
-        wanted = {event.sender for event in timeline}
-        if query.is_initial or query.full_state:
-            wanted.add(query.user_id)
-        kept = {key: nid for key, nid in nids.items() if key[0] != event_types.MEMBER or key[1] in wanted}
-        in_timeline = {event.state_key for event in timeline if event.type == event_types.MEMBER}
-        for user_id in wanted:
-            key = (event_types.MEMBER, user_id)
-            standing = room.state.get(key)
-            if key not in kept and standing is not None and user_id not in in_timeline:
-                kept[key] = standing.nid
-        return kept
 
     def _recent(self, room: Room, span: Span) -> list[TimelineEvent] | None:
         """All events of the span, if they are in memory."""

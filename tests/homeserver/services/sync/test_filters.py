@@ -10,12 +10,6 @@ import pytest
 from tests.support.people import Person, path
 from tests.support.whole_server import WholeServer
 
-LAZY: dict[str, Any] = {"room": {"state": {"lazy_load_members": True}}}
-
-
-def lazy(limit: int) -> dict[str, Any]:
-    return {"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": limit}}}
-
 
 def test_a_stored_filter_works_like_one_given(each_server: WholeServer) -> None:
     alice = each_server.register("alice")
@@ -149,76 +143,6 @@ def test_parts_of_rooms_can_be_filtered_by_room(alice: Person, bob: Person) -> N
     assert synced.room_account_data(room)
     assert (synced.texts(other), synced.typing(other), synced.receipts(other)) == ([], set(), {})
     assert not synced.room_account_data(other)
-
-
-# Lazy members
-
-
-def test_lazy_members_are_those_who_spoke_and_oneself(alice: Person, bob: Person, carol: Person) -> None:
-    room = alice.create_room(members=[bob, carol])
-    alice.send_many(room, "abc")
-    bob.send(room, "d")
-    assert carol.sync(filter=lazy(1)).members(room) == {bob.user_id, carol.user_id}
-    assert carol.sync(since=None, filter=lazy(2)).members(room) == {alice.user_id, bob.user_id, carol.user_id}
-
-
-def test_members_of_the_timeline_need_not_come_as_state(alice: Person, bob: Person) -> None:
-    room = alice.create_room(preset="public_chat")
-    alice.sync(filter=LAZY)
-    bob.join(room)
-    bob.send(room)
-    synced = alice.sync(filter=LAZY)
-    assert bob.user_id not in synced.members(room)
-    assert ("m.room.member", bob.user_id) in synced.known_state(room)
-
-
-def test_lazy_members_come_with_each_who_speaks(alice: Person, bob: Person, carol: Person) -> None:
-    room = alice.create_room(members=[bob, carol])
-    carol.sync(filter=lazy(1))
-    alice.send(room)
-    assert carol.sync(filter=lazy(5)).members(room) == {alice.user_id}
-    bob.send(room)
-    assert carol.sync(filter=lazy(5)).members(room) == {bob.user_id}
-
-
-def test_lazy_members_of_a_gap_are_those_who_changed_or_speak(
-    server: WholeServer, alice: Person, bob: Person, carol: Person
-) -> None:
-    dave = server.register("dave")
-    room = alice.create_room(members=[bob, carol], preset="public_chat")
-    carol.sync(filter=lazy(1))
-    dave.join(room)
-    alice.send_many(room, "abc")
-    bob.send(room, "d")
-    synced = carol.sync(filter=lazy(1))
-    assert synced.is_limited(room)
-    assert bob.user_id in synced.members(room)
-    assert alice.user_id not in synced.members(room)
-
-
-def test_lazy_loading_leaves_other_state_alone(alice: Person, bob: Person) -> None:
-    room = alice.create_room(members=[bob], name="Den")
-    synced = bob.sync(filter=lazy(1))
-    assert ("m.room.name", "") in synced.state(room)
-    assert ("m.room.power_levels", "") in synced.state(room)
-
-
-def test_lazy_loading_shows_everybody_who_left_in_the_timeline(alice: Person, bob: Person) -> None:
-    room = alice.create_room(members=[bob])
-    alice.sync(filter=LAZY)
-    bob.send(room, "bye")
-    bob.leave(room)
-    synced = alice.sync(filter=LAZY)
-    assert synced.known_state(room)["m.room.member", bob.user_id]["content"]["membership"] == "leave"
-
-
-def test_a_full_state_sync_with_lazy_members(alice: Person, bob: Person, carol: Person) -> None:
-    room = alice.create_room(members=[bob, carol])
-    alice.sync(filter=LAZY)
-    bob.send(room)
-    synced = alice.sync(filter=LAZY, full_state=True)
-    assert synced.members(room) == {alice.user_id, bob.user_id}
-    assert ("m.room.create", "") in synced.state(room)
 
 
 def test_unknown_parts_of_filters_are_taken(alice: Person) -> None:
