@@ -6,7 +6,9 @@ https://spec.matrix.org/latest/server-server-api/#edus
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -23,11 +25,19 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TYPING_TIMEOUT_MS = 60_000
-MOST_RECEIPTS = 1_000
-"""Of one EDU."""
-MOST_PRESENCES = 500
+MOST_RECEIPTS, MOST_PRESENCES = 2_000, 1_000
+"""Of one transaction."""
+MOST_BATCHES = 10
+"""Transactions of one server whose EDUs are dealt with at a time; those of more are of no use by then."""
 
 Receive = Callable[[ServerName, JsonObject], Awaitable[object]]
+
+
+class Allowance:
+    """What one transaction may still bring."""
+
+    def __init__(self) -> None:
+        self.receipts, self.presences = MOST_RECEIPTS, MOST_PRESENCES
 
 
 class Typing(msgspec.Struct):
@@ -89,11 +99,7 @@ class IncomingEdus:
         self._typists = typists
         self._readers = readers
         self._presence = presence
-        self._ephemeral: dict[str, Receive] = {
-            "m.typing": self._typing,
-            "m.receipt": self._receipts,
-            "m.presence": self._presences,
-        }
+        self._batches: Counter[ServerName] = Counter()
         self._lasting: dict[str, Receive] = {}
 
     def register(self, edu_type: str, receive: Receive) -> None:
@@ -110,10 +116,23 @@ class IncomingEdus:
 
     async def later(self, origin: ServerName, edus: Sequence[Json]) -> None:
         """Deal with the rest, that about a room once the room has dealt with the events that came with it."""
+        if self._batches[origin] >= MOST_BATCHES:
+            return
+        allowance = Allowance()
+        receivers: dict[str, Receive] = {
+            "m.typing": self._typing,
+            "m.receipt": partial(self._receipts, allowance),
+            "m.presence": partial(self._presences, allowance),
+        }
+        self._batches[origin] += 1
         try:
-            await self._dispatch(self._ephemeral, origin, edus)
+            await self._dispatch(receivers, origin, edus)
         except Exception:
             logger.exception("EDUs of %s could not be taken in", origin)
+        finally:
+            self._batches[origin] -= 1
+            if not self._batches[origin]:
+                del self._batches[origin]
 
     async def _dispatch(
         self, receivers: Mapping[str, Receive], origin: ServerName, edus: Sequence[Json]
@@ -144,16 +163,16 @@ class IncomingEdus:
 
         self._intake.after_events(room_id, tell)
 
-    async def _receipts(self, origin: ServerName, content: JsonObject) -> None:
-        left = MOST_RECEIPTS
+    async def _receipts(self, allowance: Allowance, origin: ServerName, content: JsonObject) -> None:
         for room, types in content.items():
             readers = types.get("m.read") if isinstance(types, dict) else None
             if not isinstance(readers, dict) or not await self._may_enter(origin, RoomId(room)):
                 continue
             for user_id, value in readers.items():
-                left -= 1
-                if left >= 0 and owns(origin, user_id):
-                    self._mark_later(RoomId(room), UserId(user_id), msgspec.convert(value, UserReceipt))
+                allowance.receipts -= 1
+                receipt = _converted(value, UserReceipt)
+                if receipt is not None and allowance.receipts >= 0 and owns(origin, user_id):
+                    self._mark_later(RoomId(room), UserId(user_id), receipt)
 
     def _mark_later(self, room_id: RoomId, user_id: UserId, receipt: UserReceipt) -> None:
         async def mark() -> None:
@@ -165,13 +184,14 @@ class IncomingEdus:
 
         self._intake.after_events(room_id, mark)
 
-    async def _presences(self, origin: ServerName, content: JsonObject) -> None:
+    async def _presences(self, allowance: Allowance, origin: ServerName, content: JsonObject) -> None:
         pushed = content.get("push")
         if self._presence is None or not isinstance(pushed, list):
             return
-        for value in pushed[:MOST_PRESENCES]:
-            one = msgspec.convert(value, UserPresence)
-            if owns(origin, one.user_id):
+        allowed, allowance.presences = allowance.presences, max(0, allowance.presences - len(pushed))
+        for value in pushed[:allowed]:
+            one = _converted(value, UserPresence)
+            if one is not None and owns(origin, one.user_id):
                 await self._presence.hear(
                     UserId(one.user_id), one.presence, last_active_ago_ms=max(0, one.last_active_ago),
                     status_msg=one.status_msg, is_currently_active=one.currently_active,
@@ -180,6 +200,14 @@ class IncomingEdus:
     async def _may_enter(self, origin: ServerName, room_id: RoomId) -> bool:
         verdict = (await self._gates.admit(origin, [room_id]))[room_id]
         return not isinstance(verdict, MatrixError)
+
+
+def _converted(value: Json, kind: type[T]) -> T | None:
+    """One of many in an EDU, which harms no other if it is malformed: then None."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def owns(origin: ServerName, user_id: str) -> bool:

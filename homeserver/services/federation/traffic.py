@@ -33,7 +33,7 @@ from homeserver.services.rooms.writer import Built
 from homeserver.services.typing_notifications import TypingNotifications
 from homeserver.storage.receipts import Receipt
 
-TRANSACTIONS_AT_ONCE = 10
+TRANSACTIONS_AT_ONCE = 3
 """In one answer to a server that missed some."""
 
 

@@ -14,6 +14,7 @@ from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId
 from homeserver.protocol.room_versions import room_version
 from homeserver.protocol.signatures import SigningKey
 from homeserver.services.federation import inbox as inbox_module
+from homeserver.services.federation import incoming_edus
 from homeserver.services.federation.room_intake import RoomIntake
 from homeserver.services.rooms.receiving import CannotJudge
 from tests.support.destinations import join_from
@@ -410,6 +411,57 @@ def test_a_lasting_edu_that_cannot_be_kept_makes_the_other_server_send_again(
         start(server, body, "t1").result()
     start(server, body, "t1").result()
     assert got == [{"n": 1}]
+
+
+def test_one_malformed_receipt_never_harms_the_others_of_its_edu(
+    server: WholeServer, alice: Person, room: str, rooms: Rooms
+) -> None:
+    join_from(server, room, ["far"], user="yan")
+    event_id = alice.send(room)
+    good = {"event_ids": [event_id], "data": {"ts": 5}}
+    readers = {"@a:far": None, "@b:far": {"event_ids": "x"}, "@c:far": {"event_ids": [5]}, "@zoe:far": good}
+    readers |= {"@d:far": {**good, "data": {"ts": 1.5}}, "@yan:far": good}
+    send(server, edus=[{"edu_type": "m.receipt", "content": {room: {"m.read": readers}}}])
+    (content,) = result(server.services.receipts.changed_since(RoomId(room), 1, UserId("@alice:test")))
+    assert set(content[event_id]["m.read"]) == {"@zoe:far", "@yan:far"}
+
+
+class Crowd:
+    """Takes presence and remembers whose; as slow as a test likes."""
+
+    def __init__(self, server: WholeServer, pause_s: float = 0.0) -> None:
+        self.heard: list[str] = []
+        self._clock, self._pause_s = server.services.clock, pause_s
+        server.services.traffic.incoming._presence = self
+
+    async def hear(self, user_id: UserId, state: Any, **_: Any) -> None:
+        self.heard.append(user_id)
+        if self._pause_s:
+            await self._clock.sleep(self._pause_s)
+
+
+def presence(*users: str, **more: Any) -> dict[str, Any]:
+    push = [{"user_id": user, "presence": "online", **more} for user in users]
+    return {"edu_type": "m.presence", "content": {"push": push}}
+
+
+def test_one_malformed_presence_never_harms_the_others_of_its_edu(server: WholeServer, room: str) -> None:
+    crowd = Crowd(server)
+    edu = presence("@a:far", "@b:near", "no user", "@c:far")
+    edu["content"]["push"][1:1] = [None, 5, {}, {"user_id": "@d:far", "presence": "asleep"}]
+    send(server, edus=[edu])
+    assert crowd.heard == ["@a:far", "@c:far"]
+
+
+def test_a_flood_of_presence_is_bounded(server: WholeServer, room: str) -> None:
+    crowd = Crowd(server, pause_s=1.0)
+    many = [presence(*(f"@u{number}_{edu}:far" for number in range(200))) for edu in range(20)]
+    for _ in range(30):
+        start(server, {"edus": many}).result()
+    server.time.advance(5_000)
+    assert len(crowd.heard) == incoming_edus.MOST_BATCHES * incoming_edus.MOST_PRESENCES
+    send(server, edus=[presence("@later:far")])
+    assert crowd.heard[-1] == "@later:far"
 
 
 def test_old_transactions_are_forgotten(server: WholeServer, room: str, rooms: Rooms) -> None:
