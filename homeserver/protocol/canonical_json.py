@@ -49,6 +49,21 @@ def encode_lenient(value: Json) -> bytes:
         raise NotCanonical(f"Not canonical JSON: {error}") from error
 
 
+def encode_readable(value: Json) -> bytes:
+    """JSON that every reader takes, canonical or not: integers of more than 64 bits become doubles.
+
+    Raises NotCanonical where there are numbers beyond a double, or nesting deeper than MAX_DEPTH.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a large integer, or what no JSON can hold
+        pass
+    try:
+        return orjson.dumps(orjson.loads(encode_lenient(value)))
+    except (TypeError, ValueError) as error:
+        raise NotCanonical(f"Not JSON that can be read: {error}") from error
+
+
 def check(value: Json) -> None:
     """Raise NotCanonical when the value has no canonical form."""
     encode(value)
@@ -89,6 +104,18 @@ def decode(data: bytes) -> Json:
     except TypeError as error:
         raise NotJson(f"The JSON is nested too deeply: {error}") from error
     return _decode_carefully(data, value)
+
+
+def decode_loosely(data: bytes | memoryview) -> Json:
+    """As `decode`, but of a key that stands twice the last counts, and depth is not looked at."""
+    try:
+        value: Json = orjson.loads(data)
+        if _LONG_NUMBER.search(data) is None:
+            return value
+        exact: Json = json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise NotJson(f"This is not JSON: {error}") from error
+    return exact
 
 
 def _decode_carefully(data: bytes, value: Json) -> Json:

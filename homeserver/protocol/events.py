@@ -168,6 +168,8 @@ def parse_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> Event:
     _check_hashes_and_signatures(pdu)
     event = Event.from_pdu(version, pdu)
     _check_sizes(event.type, event.state_key, event.raw)
+    if not version.strict_canonical_json:
+        canonical_json.encode_readable(event.pdu)
     return event
 
 

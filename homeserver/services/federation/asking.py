@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import orjson
 
-from homeserver.protocol import event_types
+from homeserver.protocol import canonical_json, event_types
 from homeserver.protocol.canonical_json import NotCanonical
 from homeserver.protocol.errors import Forbidden, NotFound
 from homeserver.protocol.hashes import encode_for
 from homeserver.protocol.ids import EventId, RoomId, ServerName
-from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.protocol.server_names import ServerAcl
@@ -148,7 +147,8 @@ def _is_about(raw: bytes, origin: ServerName) -> bool:
 
 
 def _emptied(version: RoomVersion, raw: bytes) -> bytes:
-    pdu: JsonObject = orjson.loads(raw)
+    pdu = canonical_json.decode_loosely(raw)
+    assert isinstance(pdu, dict)
     try:
         return encode_for(redact(version, pdu), strict=version.strict_canonical_json)
     except NotCanonical:

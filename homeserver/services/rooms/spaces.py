@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
-from homeserver.protocol import event_types
+from homeserver.protocol import canonical_json, event_types
 from homeserver.protocol.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_server_name
@@ -272,7 +272,7 @@ def stripped_child(event: Event) -> JsonObject:
         "type": event.type,
         "state_key": event.state_key,
         "sender": event.sender,
-        "content": event.content,
+        "content": orjson.loads(canonical_json.encode_readable(event.content)),
         "origin_server_ts": event.origin_server_ts,
     }
 

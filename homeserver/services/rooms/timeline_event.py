@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
+from homeserver.protocol import canonical_json
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.json_values import Json, JsonObject
@@ -90,7 +91,7 @@ class TimelineEvent:
 
 def extra_unsigned(fields: JsonObject) -> bytes:
     """Fields as `write` takes them."""
-    return b"," + orjson.dumps(fields)[1:-1] if fields else b""
+    return b"," + canonical_json.encode_readable(fields)[1:-1] if fields else b""
 
 
 def from_row(row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEvent:
@@ -149,7 +150,12 @@ def _fill(event: TimelineEvent, pdu: JsonObject, room_id: RoomId, version: RoomV
     event.content = client["content"]  # type: ignore[assignment]
     event.depth = pdu["depth"]  # type: ignore[assignment]
     event.ts = client["origin_server_ts"]  # type: ignore[assignment]
-    event.head = orjson.dumps(client)[:-1] + b',"unsigned":{"age":'
+    try:
+        head = orjson.dumps(client)
+    except TypeError:  # in room versions 1 to 5 there may be integers of any size
+        head = canonical_json.encode_readable(client)
+        event.content = orjson.loads(head)["content"]
+    event.head = head[:-1] + b',"unsigned":{"age":'
 
 
 def _stored_pdu(raw: bytes) -> JsonObject | None:

@@ -10,8 +10,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import orjson
-
+from homeserver.protocol import canonical_json
+from homeserver.protocol.canonical_json import NotCanonical
 from homeserver.protocol.errors import BadState
 from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.events import Event, StateKey
@@ -65,9 +65,7 @@ class Outside:
                 raise BadState(f"This server is in {room_id}")
         if event.type != MEMBER or event.state_key is None or event.membership is None:
             raise BadState("This is not a membership")
-        packed = orjson.dumps(list(stripped[:MOST_STRIPPED]))
-        if len(packed) > MOST_STRIPPED_BYTES:
-            packed = b"[]"
+        packed = _packed(stripped[:MOST_STRIPPED])
         user_id = UserId(event.state_key)
         await self._change((room_id, version.version), user_id, event.membership, event, packed)
 
@@ -120,3 +118,12 @@ class Outside:
         stores.received_rooms.put_outside(
             txn, room_nid, member.user_id, event_nid=event_nid, stripped=stripped
         )
+
+
+def _packed(stripped: Sequence[JsonObject]) -> bytes:
+    """As it is kept and shown; nothing of it where it is too large, or would break who reads it."""
+    try:
+        packed = canonical_json.encode_readable(list(stripped))
+    except NotCanonical:
+        return b"[]"
+    return packed if len(packed) <= MOST_STRIPPED_BYTES else b"[]"

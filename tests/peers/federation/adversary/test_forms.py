@@ -205,3 +205,71 @@ def test_odd_state_does_not_break_the_room(alice: Person, mallory: Adversary) ->
             assert alice.state(room)
             assert alice.ask("GET", "/publicRooms")["chunk"] is not None
             alice.ask("GET", f"/_matrix/client/v1{path('rooms', room, 'hierarchy')}")
+
+
+@pytest.mark.parametrize("number", [2**53, 2**64, 2**70, -(2**70), 1.5, 10**400])
+@pytest.mark.parametrize("way", ["sent", "fetched"])
+def test_numbers_of_old_rooms(alice: Person, mallory: Adversary, number: Any, way: str) -> None:
+    """Up to version 5 they are part of events, exactly as written, whichever way an event comes in."""
+    room = alice.create_room(preset="public_chat", room_version="5")
+    view = mallory.join(room)
+    odd = mallory.event(view, {"msgtype": "m.text", "body": "odd", "number": 1})
+    odd = mallory.finish(view, {**odd, "content": {**odd["content"], "number": number}})
+    raw = canonical_json.encode_lenient
+    if way == "sent":
+        mallory.request("PUT", f"{V1}/send/numbers", raw=raw({"origin": mallory.name, "pdus": [odd]}))
+        mallory.settle()
+    else:
+        mallory.on(f"{V1}/get_missing_events", lambda _: (200, raw({"events": [odd]})))
+        mallory.on(f"{V1}/event/", lambda _: (200, raw({"pdus": [odd]})))
+    after = mallory.event(view, "after", prev_events=[view.name(odd)], depth=view.depth + 2)
+    mallory.send([after])
+    mallory.settle(5)
+    if number == 10**400:  # which no reader of JSON has to bear
+        assert is_hidden(alice, room, view, odd)
+    else:
+        assert alice.event(room, view.name(odd))["content"]["body"] == "odd"
+        assert alice.sees(room, view.name(after))
+    assert still_works(alice, room, view, mallory)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**70), 1.5])
+def test_numbers_in_the_state_of_old_rooms(
+    alice: Person, bob: Person, mallory: Adversary, number: Any
+) -> None:
+    """CVE-2024-52815 again: an invite into such a room, and all that reads its state."""
+    override = {"users": {alice.user_id: 100, mallory.user: 100}}
+    room = alice.create_room(
+        preset="public_chat", room_version="5", visibility="public", power_level_content_override=override
+    )
+    view = mallory.join(room)
+    for type_, content in (
+        ("m.room.name", {"name": "Odd"}),
+        ("m.room.topic", {"topic": "Odd"}),
+        ("m.room.join_rules", {"join_rule": "public"}),
+        ("m.room.history_visibility", {"history_visibility": "world_readable"}),
+        ("m.room.power_levels", {"users": {alice.user_id: 100, mallory.user: 100}}),
+        ("m.room.server_acl", {"allow": ["*"]}),
+        ("m.space.child", {"via": ["test"]}),
+    ):
+        key = "!child:test" if type_ == "m.space.child" else ""
+        mallory.say(view, {**content, "number": number, "deep": [{"x": number}]}, type_=type_, state_key=key)
+    for user, membership in ((mallory.user, "join"), (bob.user_id, "invite")):
+        content = {"membership": membership, "number": number}
+        mallory.say(view, content, type_="m.room.member", state_key=user)
+    assert bob.sync(since=None).invites
+    bob.join(room)
+    for person in (alice, bob):
+        for restart in (False, True):
+            if restart:
+                alice.server.restart()
+            assert person.sync(since=None).next_batch
+            assert person.state_of(room, "m.room.name")["name"] == "Odd"
+            assert len(person.messages(room, limit=100).events) > 10
+            assert person.members(room)
+            assert person.ask("GET", "/publicRooms")["chunk"]
+            person.ask("GET", f"/_matrix/client/v1{path('rooms', room, 'hierarchy')}")
+            person.ask("GET", path("rooms", room, "context", view.heads[0]))
+    answer = mallory.request("GET", f"{V1}/state/{room}?event_id={view.heads[0]}")
+    assert answer.status == 200
+    assert still_works(alice, room, view, mallory)

@@ -116,3 +116,17 @@ def test_invites_with_odd_state(alice: Person, mallory: Adversary, number: int) 
     if synced.invites:
         alice.leave("!lair:evil.example")
     assert alice.sync(since=None).next_batch
+
+
+@pytest.mark.parametrize("version", ["1", "5", "11"])
+@pytest.mark.parametrize("number", [2**64, -(2**70), 1.5])
+def test_numbers_in_what_describes_a_room(
+    alice: Person, mallory: Adversary, number: Any, version: str
+) -> None:
+    content = {"name": "Lair", "number": number, "deep": [number]}
+    odd = {"type": "m.room.name", "state_key": "", "sender": mallory.user, "content": content}
+    answer = invite(mallory, alice.user_id, version=version, state=[odd])
+    assert answer.status < 500, answer.json
+    for _ in range(2):
+        assert alice.sync(since=None).next_batch
+        alice.server.restart()
