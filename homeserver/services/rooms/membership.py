@@ -122,18 +122,27 @@ class RoomMembership:
             return
         if is_guest:
             check_guests_may_join(room)
+        more = await self.authorise(room, user_id)
+        if more is not None:
+            await self._change(change._replace(extra=more))
+        else:
+            await self.elsewhere.join(change, await self._content(change), via)
+
+    async def authorise(self, room: Room, user_id: UserId) -> JsonObject | None:
+        """What the join of a user of ours needs in its content. None: others can let them in, we cannot.
+
+        Raises Forbidden when they meet no condition, or nobody can let them in.
+        """
         if not self._restricted.needs_condition(room, user_id):
-            await self._change(change)
-            return
-        if await self._restricted.verdict(room, user_id) is Verdict.NOT_MET:
+            return {}
+        if await self._restricted.verdict(room, user_id) is not Verdict.MET:  # we are wherever they are
             raise Forbidden(f"You are in none of the rooms whose members may join {room.room_id}")
         authoriser = self._restricted.authoriser(room)
         if authoriser is not None:
-            await self._change(change._replace(extra={AUTHORISED_VIA: authoriser}))
-        elif room.is_shared:
-            await self.elsewhere.join(change, await self._content(change), via)
-        else:
-            raise Forbidden(f"Nobody of this server may invite to {room.room_id}")
+            return {AUTHORISED_VIA: authoriser}
+        if room.is_shared:
+            return None
+        raise Forbidden(f"Nobody of this server may invite to {room.room_id}")
 
     async def invite(
         self, sender: UserId, room_id: RoomId, target: UserId, *, reason: str | None = None,

@@ -16,7 +16,7 @@ MOST_CONDITIONS = 50
 
 
 class Verdict(Enum):
-    """Does the user meet a condition? UNKNOWN: in a room that this server knows nothing of, perhaps."""
+    """Does the user meet a condition? UNKNOWN: in a room of which this server knows not all, perhaps."""
 
     MET = auto()
     NOT_MET = auto()
@@ -49,6 +49,8 @@ class RestrictedJoins:
                 verdict = Verdict.UNKNOWN
             elif other.membership(user_id) == "join":
                 return Verdict.MET
+            elif other.partial_servers:
+                verdict = Verdict.UNKNOWN
         return verdict
 
     def authoriser(self, room: Room) -> UserId | None:

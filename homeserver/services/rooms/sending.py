@@ -34,6 +34,7 @@ from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.remote_directory import RemoteDirectory
+from homeserver.services.rooms.restricted_joins import AUTHORISED_VIA
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
@@ -136,7 +137,13 @@ class RoomSending:
             raise NotInRoom(f"{user_id} is not in {room_id}") from None
         if membership == "join" and is_guest:
             check_guests_may_join(room)
-        proposal = Proposal(event_types.MEMBER, user_id, dict(content), state_key=target)
+        body = {key: value for key, value in content.items() if key != AUTHORISED_VIA}
+        if membership == "join" and target == user_id:
+            more = await self._membership.authorise(room, user_id)
+            if more is None:
+                raise Forbidden(f"Only other servers can let you into {room_id}: join, rather than say so")
+            body |= more
+        proposal = Proposal(event_types.MEMBER, user_id, body, state_key=target)
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 
     async def _redact(self, requester: Requester, room_id: RoomId, content: JsonObject, txn: str) -> EventId:

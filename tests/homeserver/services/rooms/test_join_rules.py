@@ -95,6 +95,27 @@ def test_one_of_several_conditions_is_enough(alice: Person, bob: Person) -> None
     bob.join(alice.create_room(initial_state=[join_rules("restricted", *clubs)]))
 
 
+def test_a_room_that_nobody_here_is_in_lets_nobody_here_in(alice: Person, bob: Person) -> None:
+    """Whoever were in it, this server would be too."""
+    left = alice.create_room()
+    alice.leave(left)
+    for club in ("!nowhere:else.example", left):
+        bob.join(alice.create_room(initial_state=[join_rules("restricted", club)]), refused="M_FORBIDDEN")
+
+
+def test_nobody_authorises_themselves(alice: Person, bob: Person, carol: Person) -> None:
+    club = alice.create_room(members=[carol])
+    room = alice.create_room(initial_state=[join_rules("restricted", club)])
+    content = {"membership": "join", "join_authorised_via_users_server": alice.user_id}
+    for person, refused in ((bob, "M_FORBIDDEN"), (carol, None)):
+        person.set_state(room, "m.room.member", content, state_key=person.user_id, refused=refused)
+    assert set(alice.members(room)) == {alice.user_id, carol.user_id}
+    named = {**content, "join_authorised_via_users_server": bob.user_id, "displayname": "Carla"}
+    carol.set_state(room, "m.room.member", named, state_key=carol.user_id)
+    expected = {"membership": "join", "displayname": "Carla"}
+    assert alice.state_of(room, "m.room.member", carol.user_id) == expected
+
+
 def test_who_left_the_allowed_room_stays_out(alice: Person, bob: Person) -> None:
     club = alice.create_room(members=[bob])
     room = alice.create_room(initial_state=[join_rules("restricted", club)])
