@@ -156,6 +156,11 @@ class Destinations:
         """Did it fail the last time?"""
         return destination in self._troubles
 
+    def has_spoken(self, destination: ServerName) -> bool:
+        """Is it tried before its time because it spoke to us? Then it is likely to answer."""
+        trouble = self._troubles.get(destination)
+        return trouble is not None and trouble.planned_ms > self._clock.now_ms()
+
     def failing_for_ms(self, destination: ServerName) -> int:
         """How long it has failed; 0 when it does not."""
         trouble = self._troubles.get(destination)

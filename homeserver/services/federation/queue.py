@@ -141,9 +141,12 @@ class Line:
         self._waiting: deque[DestinationQueue] = deque()
         self._is_serving = False
 
-    def put(self, queue: DestinationQueue) -> None:
-        """At the end of the line."""
-        self._waiting.append(queue)
+    def put(self, queue: DestinationQueue, *, is_first: bool = False) -> None:
+        """At the end of the line, or at its head."""
+        if is_first:
+            self._waiting.appendleft(queue)
+        else:
+            self._waiting.append(queue)
         self._serve_next()
 
     def done(self) -> None:

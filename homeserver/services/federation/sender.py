@@ -248,8 +248,10 @@ class FederationSender:
         )
 
     def _line_up(self, queue: DestinationQueue) -> None:
-        is_retry = self._destinations.is_in_trouble(queue.server)
-        (self._retries if is_retry else self._line).put(queue)
+        if self._destinations.is_in_trouble(queue.server):
+            self._retries.put(queue, is_first=self._destinations.has_spoken(queue.server))
+        else:
+            self._line.put(queue)
 
     def _serve(self, line: Line, queue: DestinationQueue) -> None:
         self._tasks.start(f"send to {queue.server}", self._send_next(line, queue))

@@ -7,6 +7,7 @@ import pytest
 
 from homeserver.protocol.ids import ServerName
 from homeserver.runtime.http_client import HttpAnswer
+from homeserver.services.federation.queue import Line
 from tests.support.destinations import Destination, join_from, leave_from, refusal
 from tests.support.people import Person
 from tests.support.running import result
@@ -336,3 +337,26 @@ def test_a_server_that_failed_a_question_is_sent_what_waits_for_it_when_its_paus
     server.network.heal()
     settle(server, 5)
     assert far.texts == ["hello"]
+
+
+def test_who_speaks_to_us_does_not_wait_behind_servers_that_do_not_answer(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    dead = ["dead0", "dead1"]
+    join_from(server, room, dead)
+    server.network.down.update(["far", *dead])
+    alice.send(room, "hello")
+    server.time.advance(3600)
+    served: list[str] = []
+    line = Line(0, lambda line, queue: served.append(queue.server))
+    server.services.traffic.sender._retries = line  # all places are taken
+    for name in dead:  # it is their time
+        server.services.traffic.destinations._troubles[ServerName(name)].retry_at_ms = 0
+        server.services.traffic.sender.wake(ServerName(name))
+        settle(server, 0)
+    speak(server, far)
+    settle(server, 0)
+    for _ in range(3):
+        line.done()
+    assert served[0] == far.name
+    assert set(served[1:]) == set(dead)
