@@ -3,7 +3,7 @@
 https://spec.matrix.org/latest/server-server-api/#validating-hashes-and-signatures-on-received-events
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.errors import InvalidSignature, MatrixError, Unauthorized
@@ -32,6 +32,9 @@ Claims = dict[ServerName, list[Wanted]]
 Signers = dict[ServerName, list[tuple[str, VerifyKey | None]]]
 """The same with the keys themselves, as far as they are known."""
 
+KnownKey = Callable[[ServerName, str, int | None], VerifyKey | None]
+"""A key of a server that is at hand and valid at a time."""
+
 
 def claims_of(version: RoomVersion, pdu: Mapping[str, Json]) -> Claims:
     """The keys that are needed to check an event whose form has been checked."""
@@ -41,6 +44,16 @@ def claims_of(version: RoomVersion, pdu: Mapping[str, Json]) -> Claims:
         server: [Wanted(server, key_id, at_ms) for key_id in signing_key_ids(pdu, server)]
         for server in required_signers(version, pdu)
     }
+
+
+def signers_of(claims: Claims, known_key: KnownKey) -> Signers:
+    """The keys that are known of those that were claimed."""
+    return {server: [(want.key_id, known_key(*want)) for want in wants] for server, wants in claims.items()}
+
+
+def is_signed(version: RoomVersion, pdu: Mapping[str, Json], known_key: KnownKey) -> bool:
+    """Do the keys at hand prove that all who must have signed the event have? False may mean: not known."""
+    return _verdict(version, pdu, signers_of(claims_of(version, pdu), known_key)) is None
 
 
 def verdicts(

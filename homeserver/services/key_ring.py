@@ -5,18 +5,17 @@ https://spec.matrix.org/latest/server-server-api/#retrieving-server-keys
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 import orjson
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.event_signatures import (
-    Claims,
     KeyUnknown,
-    Signers,
     Wanted,
     claims_of,
+    signers_of,
     verdicts,
 )
 from homeserver.protocol.ids import ServerName
@@ -48,6 +47,9 @@ from homeserver.runtime.threads import Threads
 from homeserver.storage.server_keys import ServerKeyStore, StoredKey
 
 __all__ = ["KeyRing", "KeySource", "KeyUnknown", "OwnKeys", "Wanted"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +122,7 @@ class KeyRing:
     # Keys
 
     def known_key(self, server_name: ServerName, key_id: str, at_ms: int | None) -> VerifyKey | None:
-        """The key if it is in memory and valid at that time; nothing is read or fetched."""
+        """The key if it is in memory and valid at that time; nothing is read or fetched. For any thread."""
         keys = self._known.get(server_name)
         key = None if keys is None else keys.get(key_id)
         if key is None or (at_ms is not None and at_ms > key.valid_until_ms):
@@ -181,7 +183,7 @@ class KeyRing:
         """As `check_event`, many at once: what is wrong with each, in order; None where nothing is."""
         claims = [claims_of(version, pdu) for pdu in pdus]
         await self.find(want for claim in claims for wants in claim.values() for want in wants)
-        signed = [self._with_keys(claim) for claim in claims]
+        signed = [signers_of(claim, self.known_key) for claim in claims]
         if self._threads is None or len(pdus) < EVENTS_IN_THREADS:
             return verdicts(version, pdus, signed)
         jobs = []
@@ -190,11 +192,11 @@ class KeyRing:
             jobs.append(self._threads.run(verdicts, version, pdus[part], signed[part]))
         return [verdict for part in await gather(*jobs) for verdict in part]
 
-    def _with_keys(self, claims: Claims) -> Signers:
-        return {
-            server: [(want.key_id, self.known_key(*want)) for want in wants]
-            for server, wants in claims.items()
-        }
+    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the work returns, done where signatures are verified: in a thread, where there are any."""
+        if self._threads is None:
+            return work(*args, **kwargs)
+        return await self._threads.run(work, *args, **kwargs)
 
     async def check_json(
         self, obj: Mapping[str, Json], server_name: ServerName, *, at_ms: int | None = None

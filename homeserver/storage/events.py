@@ -110,6 +110,20 @@ _JOINS = """LEFT JOIN events AS p ON p.nid = e.replaces_nid
             LEFT JOIN events AS r ON r.nid = e.redacted_by"""
 
 
+_INSERT = """
+    INSERT INTO events (nid, event_id, room_nid, type, state_key_nid, sender_nid, depth,
+        origin_server_ts, state_nid, replaces_nid, status, notify, thread_root, txn, raw)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+
+
+def _values(room_nid: int, event: NewEvent, state_key_nid: int | None, sender_nid: int) -> tuple[object, ...]:
+    return (
+        event.nid, event.event_id, room_nid, event.type, state_key_nid, sender_nid, event.depth,
+        event.origin_server_ts, event.state_nid, event.replaces_nid, event.status, event.notify,
+        event.thread_root, event.txn, event.raw,
+    )  # fmt: skip
+
+
 class EventStore:
     """Inserts and look-ups; never decodes."""
 
@@ -118,17 +132,19 @@ class EventStore:
 
     def insert(self, txn: Transaction, room_nid: int, event: NewEvent, state_key_nid: int | None) -> None:
         sender_nid = self._identifiers.user_nid(txn, event.sender)
-        txn.execute(
-            """
-            INSERT INTO events (nid, event_id, room_nid, type, state_key_nid, sender_nid, depth,
-                origin_server_ts, state_nid, replaces_nid, status, notify, thread_root, txn, raw)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-            (
-                event.nid, event.event_id, room_nid, event.type, state_key_nid, sender_nid, event.depth,
-                event.origin_server_ts, event.state_nid, event.replaces_nid, event.status, event.notify,
-                event.thread_root, event.txn, event.raw,
-            ),
-        )  # fmt: skip
+        txn.execute(_INSERT, _values(room_nid, event, state_key_nid, sender_nid))
+
+    def insert_many(self, txn: Transaction, room_nid: int, events: Sequence[NewEvent]) -> None:
+        """The same for many of one room, in few statements."""
+        senders = self._identifiers.user_nids(txn, [event.sender for event in events])
+        keys = self._identifiers.state_key_nids(
+            txn, [(event.type, event.state_key) for event in events if event.state_key is not None]
+        )
+        rows = []
+        for event in events:
+            key_nid = None if event.state_key is None else keys[event.type, event.state_key]
+            rows.append(_values(room_nid, event, key_nid, senders[event.sender]))
+        txn.executemany(_INSERT, rows)
 
     def by_nids(self, txn: Transaction, nids: Sequence[int]) -> list[EventRow]:
         """In no particular order; unknown ones are left out."""

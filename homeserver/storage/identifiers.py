@@ -43,14 +43,16 @@ class Identifiers:
             else:
                 nids[user_id] = nid
         for chunk in _chunks(missing):
-            found = txn.rows(f"SELECT user_id, nid FROM user_ids WHERE user_id IN ({marks(chunk)})", chunk)
-            for user_id, nid in found:
-                nids[user_id] = nid
-                self._remember(txn, self._users, user_id, nid)
-        if txn.is_writing:
-            for user_id in missing:
-                if user_id not in nids:
-                    nids[user_id] = self._user_nid(txn, user_id)
+            sql = f"SELECT user_id, nid FROM user_ids WHERE user_id IN ({marks(chunk)})"
+            found = dict(txn.rows(sql, chunk))
+            new = [(user_id,) for user_id in chunk if user_id not in found]
+            if new and txn.is_writing:
+                txn.executemany("INSERT INTO user_ids (user_id) VALUES (%s) ON CONFLICT DO NOTHING", new)
+                found = dict(txn.rows(sql, chunk))
+            for user_id in chunk:
+                if user_id in found:
+                    nids[user_id] = found[user_id]
+                    self._remember(txn, self._users, user_id, found[user_id])
         return nids
 
     def room_nid(self, txn: Transaction, room_id: RoomId) -> int | None:
@@ -65,6 +67,33 @@ class Identifiers:
     def state_key_nid(self, txn: Transaction, key: StateKey) -> int:
         """The number of a (type, state key) pair."""
         return self._state_keys.get(key) or self._state_key_nid(txn, key)
+
+    def state_key_nids(self, txn: Transaction, keys: Iterable[StateKey]) -> dict[StateKey, int]:
+        """The numbers of many pairs, in few statements. In a read those who have none are left out."""
+        nids: dict[StateKey, int] = {}
+        missing: list[StateKey] = []
+        for key in dict.fromkeys(keys):
+            nid = self._state_keys.get(key)
+            if nid is None:
+                missing.append(key)
+            else:
+                nids[key] = nid
+        for chunk in _chunks(missing):
+            given = [part for key in chunk for part in key]
+            pairs = ",".join(["(%s, %s)"] * len(chunk))
+            sql = f"SELECT type, state_key, nid FROM state_keys WHERE (type, state_key) IN (VALUES {pairs})"
+            found = {(row[0], row[1]): row[2] for row in txn.rows(sql, given)}
+            new = [key for key in chunk if key not in found]
+            if new and txn.is_writing:
+                txn.executemany(
+                    "INSERT INTO state_keys (type, state_key) VALUES (%s, %s) ON CONFLICT DO NOTHING", new
+                )
+                found = {(row[0], row[1]): row[2] for row in txn.rows(sql, given)}
+            for key in chunk:
+                if key in found:
+                    nids[key] = found[key]
+                    self._remember(txn, self._state_keys, key, found[key])
+        return nids
 
     def state_keys(self, txn: Transaction, nids: Iterable[int]) -> dict[int, StateKey]:
         """The pairs behind numbers, in few statements."""

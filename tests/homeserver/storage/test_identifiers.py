@@ -108,3 +108,16 @@ def test_memory_is_bounded(sqlite_database: Database, identifiers: Identifiers) 
     nids = result(sqlite_database.write(identifiers.user_nids, many))
     assert len(identifiers._users) <= MOST_REMEMBERED
     assert result(sqlite_database.read(identifiers.user_nid, many[0])) == nids[many[0]]
+
+
+def test_many_state_keys_at_once(database: Database, identifiers: Identifiers) -> None:
+    name = ("m.room.name", "")
+    known = result(database.write(identifiers.state_key_nid, name))
+    many = [("m.room.member", f"@u{number}:example.org") for number in range(CHUNK + 5)]
+    nids = result(database.write(identifiers.state_key_nids, [*many, name, many[0]]))
+    assert nids[name] == known
+    assert set(nids) == {*many, name}
+    assert len(set(nids.values())) == len(many) + 1
+    assert result(database.read(Identifiers().state_key_nids, [*many, ("a", "b")])) == {
+        key: nids[key] for key in many
+    }

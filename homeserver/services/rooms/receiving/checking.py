@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.event_signatures import KnownKey, is_signed
 from homeserver.protocol.events import BadPdu, Event, parse_pdu
 from homeserver.protocol.hashes import content_hash_matches, event_id_of
 from homeserver.protocol.ids import EventId, RoomId
@@ -14,11 +15,14 @@ from homeserver.protocol.json_values import Json
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.concurrency import gather
 from homeserver.services.key_ring import KeyUnknown
 from homeserver.services.rooms.receiving.ports import CannotJudge, Keys
 
 AT_ONCE = 200
 """Events looked at before others get their turn."""
+PER_JOB = 100
+JOBS_AT_ONCE = 4
 
 
 class Checked(NamedTuple):
@@ -26,6 +30,21 @@ class Checked(NamedTuple):
 
     events: list[Event]
     problems: dict[EventId, MatrixError]
+
+
+class _Formed(NamedTuple):
+    """An event by its form, and whether it has the hash of its content."""
+
+    event: Event
+    is_intact: bool
+
+
+class _Glance(NamedTuple):
+    """What has the form of an event; whether keys in memory suffice to say that all signatures are good."""
+
+    formed: list[_Formed]
+    problems: dict[EventId, MatrixError]
+    is_verified: bool
 
 
 class Checking:
@@ -40,37 +59,64 @@ class Checking:
     ) -> Checked:
         """Events of a room. What is no event at all, so has no ID, is left out."""
         checked = Checked([], {})
-        for start in range(0, len(pdus), AT_ONCE):
-            if start:
-                await self._clock.sleep(0)
-            await self._check_some(version, room_id, pdus[start : start + AT_ONCE], checked)
+        await self._conclude(version, _form_all(version, room_id, pdus[:AT_ONCE]), checked)
+        parts = [pdus[start : start + PER_JOB] for start in range(AT_ONCE, len(pdus), PER_JOB)]
+        for start in range(0, len(parts), JOBS_AT_ONCE):
+            await self._clock.sleep(0)
+            jobs = [
+                self._keys.aside(_look_at, version, room_id, part, self._keys.known_key)
+                for part in parts[start : start + JOBS_AT_ONCE]
+            ]
+            for glance in await gather(*jobs):
+                await self._conclude(version, glance, checked)
         return checked
 
-    async def _check_some(
-        self, version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]], checked: Checked
-    ) -> None:
-        formed: dict[EventId, Event] = {}
-        for pdu in pdus:
-            try:
-                event = _form(version, room_id, pdu)
-            except MatrixError as problem:
-                event_id = _id_of(version, pdu)
-                if event_id is not None:
-                    checked.problems[event_id] = problem
-            else:
-                formed[event.event_id] = event
-        events = list(formed.values())
-        verdicts = await self._keys.check_events(version, [event.pdu for event in events])
-        for event, verdict in zip(events, verdicts, strict=True):
+    async def _conclude(self, version: RoomVersion, glance: _Glance, checked: Checked) -> None:
+        checked.problems.update(glance.problems)
+        verdicts: Sequence[MatrixError | None] = [None] * len(glance.formed)
+        if not glance.is_verified:
+            verdicts = await self._keys.check_events(version, [event.pdu for event, _ in glance.formed])
+        for (event, is_intact), verdict in zip(glance.formed, verdicts, strict=True):
             if isinstance(verdict, KeyUnknown):  # perhaps only for the moment
                 checked.problems[event.event_id] = CannotJudge(verdict.message)
             elif verdict is not None:
                 checked.problems[event.event_id] = verdict
-            elif content_hash_matches(version, event.pdu):
+            elif is_intact:
                 checked.events.append(event)
             else:  # somebody altered it on the way: only what is signed counts
                 redacted = redact(version, event.pdu)
                 checked.events.append(Event.from_pdu(version, redacted, event.event_id))
+
+
+def _look_at(
+    version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]], known_key: KnownKey
+) -> _Glance:
+    """In a thread. Each event is read, then verified: while one thread verifies, another can read."""
+    glance = _Glance([], {}, True)
+    is_verified = True
+    for pdu in pdus:
+        one = _form_all(version, room_id, [pdu])
+        glance.problems.update(one.problems)
+        glance.formed.extend(one.formed)
+        for event, _ in one.formed:
+            is_verified = is_verified and is_signed(version, event.pdu, known_key)
+    return glance._replace(is_verified=is_verified)
+
+
+def _form_all(version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]]) -> _Glance:
+    formed: dict[EventId, Event] = {}
+    problems: dict[EventId, MatrixError] = {}
+    for pdu in pdus:
+        try:
+            event = _form(version, room_id, pdu)
+        except MatrixError as problem:
+            event_id = _id_of(version, pdu)
+            if event_id is not None:
+                problems[event_id] = problem
+        else:
+            formed[event.event_id] = event
+    intact = [_Formed(event, content_hash_matches(version, event.pdu)) for event in formed.values()]
+    return _Glance(intact, problems, is_verified=not intact)
 
 
 def _form(version: RoomVersion, room_id: RoomId, pdu: Mapping[str, Json]) -> Event:

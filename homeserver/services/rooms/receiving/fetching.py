@@ -5,7 +5,7 @@ bounded: how much is asked for, how much an answer may hold, how often it is ask
 https://spec.matrix.org/latest/server-server-api/#retrieving-event-authorization-information
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
@@ -14,7 +14,6 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
-from homeserver.remote.federation_answers import StateIdsAnswer
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import gather
 from homeserver.runtime.memory import Memory
@@ -114,12 +113,32 @@ class Fetching:
         ids = list(dict.fromkeys([*answer.auth_chain_ids, *answer.pdu_ids]))
         if len(ids) > MOST_STATE:
             raise CannotJudge(f"The state before {event_id} is too large")
-        key = RoomKey(room.room_id, room.nid, room.version)
         known = await self._stored.known(ids)
         missing = [id_ for id_ in ids if id_ not in known]
+        if len(missing) > MOST_ONE_BY_ONE:
+            return await self.whole_state_before(room, event_id, origin)
+        key = RoomKey(room.room_id, room.nid, room.version)
         if missing:
-            await self._fetch_state(key, event_id, missing, origin)
-        return await self._set_of(room, answer)
+            await self._keep(key, await self.one(key, missing, origin))
+        found = await self._stored.load(room.version, list(dict.fromkeys(answer.pdu_ids)))
+        return await self._set_of(room, found.values())
+
+    async def whole_state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
+        """The same where nearly nothing of it is here: it is asked for whole, at once."""
+        try:
+            answer = await self._remote.state(origin, room.room_id, event_id)
+        except MatrixError as error:
+            raise CannotJudge(f"{origin} does not give the state before {event_id}") from error
+        if len(answer.auth_chain) + len(answer.pdus) > MOST_STATE:
+            raise CannotJudge(f"The state before {event_id} is too large")
+        key = RoomKey(room.room_id, room.nid, room.version)
+        chain = await self._checking.check(room.version, room.room_id, answer.auth_chain)
+        state = await self._checking.check(room.version, room.room_id, answer.pdus)
+        events = {event.event_id: event for event in (*chain.events, *state.events)}
+        kept = await self._outliers.add(key, events.values())
+        return await self._set_of(
+            room, [kept[event.event_id] for event in state.events if event.event_id in kept]
+        )
 
     async def one(self, room: RoomKey, event_ids: Sequence[EventId], origin: ServerName) -> list[JsonObject]:
         """Events by ID, a few at a time; those the server does not have are left out. Raises CannotJudge."""
@@ -162,27 +181,14 @@ class Fetching:
             pdus = await self.one(room, auth_ids(event), origin)
         await self._keep(room, pdus[:MOST_AUTH_CHAIN])
 
-    async def _fetch_state(
-        self, room: RoomKey, event_id: EventId, missing: Sequence[EventId], origin: ServerName
-    ) -> None:
-        if len(missing) <= MOST_ONE_BY_ONE:
-            await self._keep(room, await self.one(room, missing, origin))
-            return
-        try:
-            answer = await self._remote.state(origin, room.room_id, event_id)
-        except MatrixError as error:
-            raise CannotJudge(f"{origin} does not give the state before {event_id}") from error
-        await self._keep(room, [*answer.auth_chain, *answer.pdus])
-
     async def _keep(self, room: RoomKey, pdus: Sequence[JsonObject]) -> None:
         checked = await self._checking.check(room.version, room.room_id, pdus)
         await self._outliers.add(room, checked.events)
 
-    async def _set_of(self, room: Room, answer: StateIdsAnswer) -> int:
-        known = await self._stored.load(room.version, list(dict.fromkeys(answer.pdu_ids)))
+    async def _set_of(self, room: Room, told: Iterable[Stored]) -> int:
         state = {
             stored.event.key: stored.known.nid
-            for stored in known.values()
+            for stored in told
             if stored.event.is_state and stored.known.room_nid == room.nid and not stored.is_rejected
         }
         create = room.state.get(CREATE_KEY)

@@ -16,7 +16,7 @@ from homeserver.services.rooms.receiving.judging import auth_ids, check_by_own, 
 from homeserver.services.rooms.receiving.stored_events import OUTLIER, REJECTED, Aside, Stored, StoredEvents
 from homeserver.storage.received_events import KnownEvent
 
-AT_ONCE = 500
+AT_ONCE = 1_000
 """Events in one write."""
 
 

@@ -138,7 +138,7 @@ class PartialRooms:
     async def _complete_from(self, job: _Job, partial: PartialRoom, server: ServerName) -> bool:
         """Raises what is wrong with the server, or with the database."""
         room = await self._rooms.load(partial.room_id)
-        state_nid = await self._fetching.state_before(room, partial.join_id, server)
+        state_nid = await self._fetching.whole_state_before(room, partial.join_id, server)
         async with self._turns.hold(partial.room_id):
             if job.partial is not partial:
                 return False

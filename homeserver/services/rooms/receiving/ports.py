@@ -1,13 +1,17 @@
 """What receiving asks of the outside: keys to verify with, and other servers to fetch from."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, Protocol, TypeVar
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
+from homeserver.protocol.signatures import VerifyKey
 from homeserver.remote.federation_answers import StateAnswer, StateIdsAnswer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class CannotJudge(MatrixError):
@@ -30,6 +34,12 @@ class Keys(Protocol):
         self, version: RoomVersion, pdus: Sequence[Mapping[str, Json]]
     ) -> list[MatrixError | None]:
         """What is wrong with the signatures of each event, in order; None where nothing is."""
+
+    def known_key(self, server_name: ServerName, key_id: str, at_ms: int | None) -> VerifyKey | None:
+        """The key, if it is in memory. For any thread."""
+
+    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the work returns, done where signatures are verified, beside the reactor."""
 
 
 class Remote(Protocol):

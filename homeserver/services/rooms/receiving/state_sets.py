@@ -156,8 +156,8 @@ class StateSets:
         self, txn: Transaction, room_nid: int, state: Mapping[StateKey, int], near: Sequence[int], nid: int
     ) -> int:
         stores = self._stores
-        number = stores.identifiers.state_key_nid
-        wanted = {number(txn, key): event_nid for key, event_nid in state.items()}
+        numbers = stores.identifiers.state_key_nids(txn, state)
+        wanted = {numbers[key]: event_nid for key, event_nid in state.items()}
         sets = stores.state.many_state_ids(txn, stores.state.stored(txn, near))
         parent, added = 0, wanted
         hash_: int | None = None

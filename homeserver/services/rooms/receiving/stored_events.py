@@ -113,27 +113,26 @@ class StoredEvents:
 
     def keep_aside(self, txn: Transaction, room_nid: int, asides: Sequence[Aside]) -> None:
         """Store them."""
+        stores = self._stores
+        stores.events.insert_many(txn, room_nid, [_row(aside) for aside in asides if not aside.was_outlier])
         for aside in asides:
             self._keep_one(txn, room_nid, aside)
 
     def _keep_one(self, txn: Transaction, room_nid: int, aside: Aside) -> None:
+        """What is beside its row."""
         stores, event = self._stores, aside.event
-        key_nid = None
-        if event.state_key is not None:
-            key_nid = stores.identifiers.state_key_nid(txn, (event.type, event.state_key))
         if aside.was_outlier:
             stores.received_events.place(
                 txn, aside.nid, status=aside.status, state_nid=aside.state_nid,
                 replaces_nid=aside.replaces_nid,
             )  # fmt: skip
-        else:
-            stores.events.insert(txn, room_nid, _row(aside), key_nid)
         relation = relation_of(event.content) if aside.status == ACCEPTED else None
         if relation is not None:
             stores.events.add_relation(
                 txn, room_nid, Relation(aside.nid, relation.event_id, relation.rel_type, relation.key)
             )
-        if aside.state_hash is not None and key_nid is not None:
+        if aside.state_hash is not None and event.state_key is not None:
+            key_nid = stores.identifiers.state_key_nid(txn, event.key)
             stores.state.append(
                 txn, room_nid, nid=aside.nid, parent_nid=aside.state_nid or 0, hash_=aside.state_hash,
                 added={key_nid: aside.nid},

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.events import BadPdu
 from homeserver.protocol.ids import RoomId
 from homeserver.protocol.json_values import Json
+from homeserver.protocol.signatures import BadSignature
 from homeserver.runtime.http_client import Unreachable
 from homeserver.services.rooms.receiving import CannotJudge
 from homeserver.services.rooms.writer import Proposal
@@ -37,10 +39,10 @@ class Withheld:
         federation.all["two"].services.rooms.receiving._partial._fetching = self
         self.is_open = False
 
-    async def state_before(self, room: Any, event_id: Any, server: Any) -> int:
+    async def whole_state_before(self, room: Any, event_id: Any, server: Any) -> int:
         if not self.is_open:
             raise CannotJudge("not now")
-        nid: int = await self.fetching.state_before(room, event_id, server)
+        nid: int = await self.fetching.whole_state_before(room, event_id, server)
         return nid
 
 
@@ -150,25 +152,69 @@ def test_history_is_not_fetched_before_the_state_is_whole(federation: Federation
         running.result()
 
 
-def test_members_that_are_only_out_of_reach_are_not_left_out(federation: Federation) -> None:
-    """One answer gets lost: the state is not taken for whole without the event that was in it."""
+class Losing:
+    """On the way from `one` to `two` some answers get lost: so many, of a path that holds this."""
+
+    def __init__(self, federation: Federation, part: str, count: int) -> None:
+        self.count = count
+        real = federation.network.find
+
+        def find(origin: str, host: str) -> Any:
+            asked = federation.network.sent[-1][1].path if federation.network.sent else ""
+            if origin == "two" and self.count and part in asked:
+                self.count -= 1
+                raise Unreachable("lost on the way")
+            return real(origin, host)
+
+        federation.network.find = find  # type: ignore[method-assign]
+
+
+def test_a_state_that_is_lost_on_the_way_is_asked_for_again(federation: Federation) -> None:
     _, bob, room = crowded(federation)
-    lost = 3
-
-    def find(origin: str, host: str) -> Any:
-        nonlocal lost
-        asked = federation.network.sent[-1][1].path if federation.network.sent else ""
-        if origin == "two" and lost and "/federation/v1/event/" in asked:
-            lost -= 1
-            raise Unreachable("lost on the way")
-        return real(origin, host)
-
-    real = federation.network.find
-    federation.network.find = find  # type: ignore[method-assign]
+    losing = Losing(federation, "/federation/v1/state/", 3)
     bob.request("POST", path("join", room), {}, via="one")
     federation.settle()
     federation.heal(after_s=1_200)
 
-    assert not lost
+    assert not losing.count
     assert federation.state_of(room, "two") == federation.state_of(room, "one")
     assert members(federation.all["two"], room) == 42
+
+
+def test_members_that_are_only_out_of_reach_are_not_left_out(federation: Federation) -> None:
+    """One answer gets lost: the state is not taken for whole without the event that was in it."""
+    _, bob, room = crowded(federation, count=20)
+    withheld = Withheld(federation)
+    bob.request("POST", path("join", room), {}, via="one")
+    partly = result(federation.all["two"].services.rooms.rooms.load(RoomId(room)))
+    losing = Losing(federation, "/federation/v1/event/", 1)
+
+    running = Running(withheld.fetching.state_before(partly, partly.heads[0], "one"))
+    federation.settle()
+
+    with pytest.raises(CannotJudge):
+        running.result()
+    assert not losing.count
+
+
+def test_what_is_wrong_with_few_of_many_events_is_found(federation: Federation) -> None:
+    """They are looked at beside one another, the first of them with keys that are not known yet."""
+    alice, _, room = crowded(federation, count=450)
+    one, two = federation.all["one"], federation.all["two"]
+    shown = alice.ask("GET", path("rooms", room, "members"))["chunk"]
+    signed = result(one.services.rooms.events.signed([event["event_id"] for event in shown]))
+    by_user = {str(event.state_key): dict(event.pdu) for event in signed.values()}
+    by_user["@member300:one"]["origin_server_ts"] = 1  # changes its ID, so nobody has signed it
+    by_user["@member310:one"]["content"] = {"membership": "join", "displayname": "altered"}
+    by_user["@member320:one"]["depth"] = "deep"
+    version = result(one.services.rooms.rooms.load(RoomId(room))).version
+
+    checking = two.services.rooms.receiving._checking
+    running = Running(checking.check(version, RoomId(room), [by_user[user] for user in sorted(by_user)]))
+    federation.settle()
+
+    checked = running.result()
+    found = {event.state_key: event for event in checked.events}
+    assert by_user.keys() - found.keys() == {"@member300:one", "@member320:one"}
+    assert found["@member310:one"].content == {"membership": "join"}
+    assert {type(problem) for problem in checked.problems.values()} == {BadSignature, BadPdu}
