@@ -36,7 +36,7 @@ from homeserver.services.rooms.membership import RoomMembership
 from homeserver.services.rooms.remote_directory import RemoteDirectory
 from homeserver.services.rooms.restricted_joins import AUTHORISED_VIA
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.transactions import TransactionKey, Transactions
 from homeserver.services.rooms.writer import Proposal, RoomWriter
 from homeserver.storage.events import txn_of
@@ -129,12 +129,10 @@ class RoomSending:
             await self._membership.check_invitable(user_id, UserId(target))
             if not self._membership.is_local(UserId(target)):
                 await self._membership.invite(user_id, room_id, UserId(target), extra=dict(content))
-                room = await self._rooms.load(room_id)
-                return room.state[event_types.MEMBER, target].event_id
-        try:
-            room = await self._rooms.load(room_id)
-        except RoomNotFound:
-            raise NotInRoom(f"{user_id} is not in {room_id}") from None
+                return (await self._rooms.load(room_id)).state[event_types.MEMBER, target].event_id
+        room = await self._membership.hosted(room_id, user_id)
+        if room is None:
+            raise NotInRoom(f"{user_id} is not in {room_id}, nor is this server")
         if membership == "join" and is_guest:
             check_guests_may_join(room)
         body = {key: value for key, value in content.items() if key != AUTHORISED_VIA}

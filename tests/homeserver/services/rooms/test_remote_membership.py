@@ -100,6 +100,22 @@ def test_a_room_that_was_left_by_all_of_a_server_is_joined_again_with_help(
     assert "welcome back" in bob.messages(room).texts
 
 
+@pytest.mark.parametrize("membership", ["join", "knock", "leave"])
+def test_a_state_event_changes_no_membership_in_a_room_the_server_has_left(
+    federation: Federation, alice: Person, bob: Person, membership: str
+) -> None:
+    """What it has of the room is old: the endpoints ask others, a state event would not."""
+    room = alice.create_room(preset="public_chat", room_version="11")
+    bob.join(room)
+    bob.leave(room)
+    federation.settle()
+    alice.set_state(room, "m.room.topic", {"topic": "new"})
+    content = {"membership": membership}
+    bob.set_state(room, "m.room.member", content, state_key=bob.user_id, refused="M_FORBIDDEN")
+    bob.join(room)
+    same_state(federation, room, "one", "two")
+
+
 # Inviting
 
 
