@@ -8,6 +8,7 @@ https://spec.matrix.org/latest/server-server-api/
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Literal
 
 from homeserver.protocol.ids import EventId, RoomAlias, RoomId, ServerName, UserId
@@ -46,6 +47,7 @@ LARGE = Effort(timeout_s=180.0, max_bytes=500 * MEBIBYTE)
 """State of large rooms: Synapse takes minutes to answer for the largest."""
 MEDIUM = Effort(timeout_s=60.0, max_bytes=50 * MEBIBYTE)
 QUICK = Effort(timeout_s=15.0)
+POLICY = Effort(timeout_s=15.0, max_bytes=64 * 1024)
 TRANSACTION = Effort(timeout_s=60.0, max_bytes=MEBIBYTE, insist=True)
 ONCE = Effort(is_repeatable=False)
 ASKED_FOR = Effort(timeout_s=20.0, insist=True)
@@ -360,9 +362,15 @@ class FederationClient:
         server = answer.get("server")
         return server if isinstance(server, dict) else {}
 
-    async def policy_signature(self, destination: ServerName, event: JsonObject) -> JsonObject:
-        """A policy server's signature on an event: `{server: {key_id: signature}}`. RemoteRefused: spam."""
-        return await self.request(destination, "POST", "/_matrix/policy/v1/sign", body=event, effort=QUICK)
+    async def policy_signature(
+        self, destination: ServerName, event: JsonObject, *, insist: bool = False
+    ) -> JsonObject:
+        """A policy server's signature on an event: `{server: {key_id: signature}}`. RemoteRefused: spam.
+
+        `insist`: somebody waits, and cannot speak in the room without it.
+        """
+        effort = replace(POLICY, insist=insist)
+        return await self.request(destination, "POST", "/_matrix/policy/v1/sign", body=event, effort=effort)
 
     # Media
 

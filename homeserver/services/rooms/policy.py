@@ -7,8 +7,8 @@ https://spec.matrix.org/latest/server-server-api/#policy-servers
 
 from typing import NamedTuple
 
-from homeserver.protocol.errors import Forbidden, LimitExceeded, TooLarge
-from homeserver.protocol.event_types import POLICY
+from homeserver.protocol.errors import Forbidden, LimitExceeded, MatrixError, TooLarge
+from homeserver.protocol.event_types import MEMBER, POLICY
 from homeserver.protocol.events import MAX_EVENT_BYTES, Event, StateKey
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import JsonObject
@@ -21,6 +21,8 @@ from homeserver.services.rooms.room import Room
 POLICY_KEY: StateKey = (POLICY, "")
 KEY_ID = "ed25519:policy_server"
 RETRY_AFTER_MS = 5_000
+MOST_TOLD = 1_000
+"""Characters of a policy server's reason."""
 
 
 class PolicyServer(NamedTuple):
@@ -63,16 +65,16 @@ class PolicySignatures:
         """By room: an event of ours is built on the last, so that one waits while that is asked about."""
 
     async def signed(self, room: Room, event: Event) -> Event:
-        """An event of ours with what signature it needs. Raises Forbidden, LimitExceeded, RemoteError."""
+        """An event of ours with what signature it needs. Raises Forbidden, LimitExceeded, RemoteError.
+
+        Nobody is held in a room: who leaves does so with or without the policy server's word.
+        """
         try:
-            signed = await self._ask(room, event)
-        except RemoteRefused as refusal:
-            text = refusal.remote_body.get("error")
-            if refusal.remote_status == 429:
-                raise LimitExceeded(retry_after_ms=refusal.retry_after_ms or RETRY_AFTER_MS) from refusal
-            if refusal.remote_status >= 500:
-                raise
-            raise Forbidden(text if isinstance(text, str) else refusal.message) from refusal
+            signed = await self._ask(room, event, is_ours=True)
+        except MatrixError as error:
+            if _is_leave(event):
+                return event
+            raise _as_told(error) from error
         if len(signed.raw) > MAX_EVENT_BYTES:
             raise TooLarge(f"An event is at most {MAX_EVENT_BYTES} bytes; this one has {len(signed.raw)}")
         return signed
@@ -80,20 +82,37 @@ class PolicySignatures:
     async def recommended(self, room: Room, event: Event) -> Event | None:
         """An event of another server with what signature it needs; None when it is to be soft failed."""
         try:
-            return await self._ask(room, event)
+            signed = await self._ask(room, event, is_ours=False)
         except (RemoteError, Forbidden):
             return None
+        return (
+            signed if len(signed.raw) <= MAX_EVENT_BYTES else event
+        )  # which others know, and take, as it is
 
-    async def _ask(self, room: Room, event: Event) -> Event:
+    async def _ask(self, room: Room, event: Event, *, is_ours: bool) -> Event:
         """Raises RemoteError, and Forbidden when what is answered is no signature by the room's key."""
         server = policy_server(room)
         if server is None or _is_exempt(event) or _is_signed(event, server):
             return event
-        answer = await self._client.policy_signature(server.name, dict(event.pdu))
+        answer = await self._client.policy_signature(server.name, dict(event.pdu), insist=is_ours)
         signed = _with_signature(event, server.name, answer)
         if signed is None or not _is_signed(signed, server):
             raise Forbidden(f"{server.name}, the policy server of this room, gave no valid signature")
         return signed
+
+
+def _as_told(error: MatrixError) -> MatrixError:
+    """A policy server's refusal, as the client gets it: its words, but no errcode that is about sessions."""
+    if not isinstance(error, RemoteRefused) or error.remote_status >= 500:
+        return error
+    if error.remote_status == 429:
+        return LimitExceeded(retry_after_ms=error.retry_after_ms or RETRY_AFTER_MS)
+    text = error.remote_body.get("error")
+    return Forbidden(text[:MOST_TOLD] if isinstance(text, str) else error.message)
+
+
+def _is_leave(event: Event) -> bool:
+    return event.type == MEMBER and event.state_key == event.sender and event.membership == "leave"
 
 
 def _is_exempt(event: Event) -> bool:

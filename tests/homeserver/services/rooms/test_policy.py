@@ -1,50 +1,17 @@
 """Rooms that use a policy server: nothing is said there that it has not signed."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
 import pytest
 
-from homeserver.protocol.ids import ServerName
-from homeserver.protocol.room_versions import room_version
-from homeserver.protocol.signatures import SigningKey, sign_event
-from homeserver.runtime.http_client import HttpRequest
+from homeserver.protocol.signatures import SigningKey
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
-from tests.support.adversary import Adversary, Pdu, View
+from tests.support.adversary import Adversary, View
 from tests.support.federation import Federation
 from tests.support.people import Person
+from tests.support.policy_server import POLICY, SIGN, Guard
 
-POLICY = ServerName("policy.example")
-SIGN = "/_matrix/policy/v1/sign"
 SOFT_FAILED = 2
-
-
-class Guard:
-    """A scripted policy server: signs what does not say "spam"."""
-
-    def __init__(self, server: Adversary, version: str) -> None:
-        self.server = server
-        self.key = SigningKey("policy_server", b"p" * 32)
-        self.signs_with = self.key
-        self._version = room_version(version)
-        server.on(SIGN, self._sign)
-
-    @property
-    def asked(self) -> int:
-        return len(self.server.requests_to(SIGN))
-
-    def signature(self, pdu: Pdu) -> dict[str, Any]:
-        signatures: Any = sign_event(self._version, pdu, POLICY, self.signs_with)["signatures"]
-        return {POLICY: {"ed25519:policy_server": signatures[POLICY]["ed25519:policy_server"]}}
-
-    def signed(self, pdu: Pdu) -> Pdu:
-        return sign_event(self._version, pdu, POLICY, self.signs_with)
-
-    def _sign(self, request: HttpRequest) -> tuple[int, Any]:
-        pdu = orjson.loads(request.body or b"")
-        if pdu["content"].get("body") == "spam":
-            return 400, {"errcode": "M_FORBIDDEN", "error": "This looks like spam"}
-        return 200, self.signature(pdu)
 
 
 class Guarded(NamedTuple):
@@ -67,8 +34,7 @@ def guarded_room(federation: Federation, version: str = "12") -> Guarded:
     adversary = Adversary(one, POLICY)
     view = adversary.join(room)
     guard = Guard(adversary, version)
-    content = {"via": POLICY, "public_keys": {"ed25519": guard.key.verify_key.to_base64()}}
-    alice.set_state(room, "m.room.policy", content)
+    alice.set_state(room, "m.room.policy", guard.content)
     assert guard.asked == 0
     federation.settle()
     return Guarded(federation, alice, bob, room, guard, view)
