@@ -68,7 +68,7 @@ class DestinationView(NamedTuple):
 
 
 class Destinations:
-    """`on_ready` is called with a server when sending to it may be tried again."""
+    """`on_ready` is called with a server when sending may be tried again, `on_recovered` once it answers."""
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class Destinations:
         self._retries: TimingWheel[ServerName] = TimingWheel(clock, self._look_at, step_s=RETRY_STEP_S)
         self._is_stopped = False
         self.on_ready: Callable[[ServerName], object] = lambda _server: None
+        self.on_recovered: Callable[[ServerName], object] = lambda _server: None
 
     async def start(self) -> None:
         """Recall who was in trouble."""
@@ -268,6 +269,7 @@ class Destinations:
     def _recover(self, server: ServerName, *, wake: bool = True) -> None:
         trouble = self._troubles.pop(server)
         logger.info("%s can be sent to again, after %d failures", server, trouble.failures)
+        self.on_recovered(server)
         self._unsaved[server] = None
         self._save_soon()
         if wake and trouble.is_destination:

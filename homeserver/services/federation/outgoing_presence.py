@@ -1,11 +1,12 @@
 """Presence of local users on its way to other servers.
 
-A change goes to all servers that share a room with the user; a server that comes into a room is told once
-who is there. Nothing is stored, and servers forget what they do not hear again: it is repeated now and then.
+A change goes to all servers that share a room with the user; a server that comes into a room, or answers
+again, is told once who is there. Nothing is stored, and servers forget what they do not hear again: it is
+repeated now and then.
 https://spec.matrix.org/latest/server-server-api/#presence
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
@@ -21,7 +22,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.writer import Built
 
-GATHER_S = 1.0
+GATHER_S, GATHER_BACK_S = 1.0, 5.0
 REPEAT_S = 25 * 60.0
 """Servers, Synapse and this one among them, believe it for half an hour."""
 REPEAT_STEP_S = 60.0
@@ -62,14 +63,17 @@ class OutgoingPresence:
         self._introduced: Memory[tuple[ServerName, RoomId], bool] = Memory(clock, MOST_INTRODUCED)
         self._told_at: dict[UserId, float] = {}
         self._repeats: TimingWheel[UserId] = TimingWheel(clock, self._repeat, step_s=REPEAT_STEP_S)
+        self._back: set[ServerName] = set()
         self._timer: DelayedCall | None = None
+        self._back_timer: DelayedCall | None = None
 
     def stop(self) -> None:
         """Tell nothing more."""
         self._repeats.stop()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        for timer in (self._timer, self._back_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._back_timer = None
 
     def note(self, told: Told) -> None:
         """These users changed, which members of these rooms may know."""
@@ -92,13 +96,33 @@ class OutgoingPresence:
         if self._new and self._timer is None:
             self._timer = self._clock.call_later(GATHER_S, self._introduce)
 
+    def note_back(self, server: ServerName) -> None:
+        """A server that could not be reached can be again: what changed meanwhile it has not heard."""
+        self._back.add(server)
+        if self._back_timer is None:
+            self._back_timer = self._clock.call_later(GATHER_BACK_S, self._welcome_back)
+
     def _introduce(self) -> None:
         """Tell new servers who of us is there."""
         self._timer = None
         new, self._new = self._new, {}
-        encoded: dict[tuple[UserId, ...], bytes] = {}  # once for all servers that came into the same room
-        for server, room_ids in new.items():
-            people = self._people_in(room_ids)
+        self._tell_of({server: self._people_in(room_ids) for server, room_ids in new.items()})
+
+    def _welcome_back(self) -> None:
+        """Tell servers that were away of those whom they may have missed."""
+        self._back_timer = None
+        back, self._back = self._back, set()
+        missed: dict[ServerName, dict[UserId, None]] = {}
+        for user_id in self._told_at:
+            for room_id in self._presence.rooms_of(user_id):
+                room = self._rooms.find(room_id)
+                for server in back & room.other_servers() if room is not None else ():
+                    missed.setdefault(server, {})[user_id] = None
+        self._tell_of({server: list(people)[:MOST_PEOPLE] for server, people in missed.items()})
+
+    def _tell_of(self, people_for: Mapping[ServerName, Sequence[UserId]]) -> None:
+        encoded: dict[tuple[UserId, ...], bytes] = {}  # once for all servers that are told of the same people
+        for server, people in people_for.items():
             for start in range(0, len(people), PEOPLE_IN_EDU):
                 some = tuple(people[start : start + PEOPLE_IN_EDU])
                 if some not in encoded:

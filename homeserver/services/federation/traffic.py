@@ -137,6 +137,7 @@ def traffic(
             sender, presence, rooms, clock=clock, tasks=tasks, server_name=ground.server_name
         )
         presence.follow(outgoing_presence.note)
+        destinations.on_recovered = outgoing_presence.note_back
     return Traffic(ground, destinations, sender, edus, intake, incoming, inbox, outgoing_presence)
 
 

@@ -243,6 +243,21 @@ class TestPresence:
                 held = olga.start_sync(set_presence="unavailable")
         assert presence_of(alice, olga)["presence"] == "unavailable"
 
+    def test_what_changed_during_a_partition_is_told_afterwards(
+        self, server: WholeServer, alice: Person, olga: Person, shared: str
+    ) -> None:
+        olga.sync()
+        server.time.advance(1)
+        assert presence_of(alice, olga)["presence"] == "online"
+        server.network.cut("test", "other")
+        olga.ask("PUT", f"/presence/{olga.user_id}/status", {"presence": "online", "status_msg": "brb"})
+        olga.send(shared, "in the dark")
+        server.time.advance(10)
+        assert presence_of(alice, olga).get("status_msg") is None
+        server.network.heal()
+        server.time.advance(15)
+        assert presence_of(alice, olga)["status_msg"] == "brb"
+
     def test_who_left_is_seen_no_more(
         self, server: WholeServer, alice: Person, olga: Person, shared: str
     ) -> None:
