@@ -67,6 +67,22 @@ def test_a_route_with_a_limit_has_it(strict: Strict, time: FakeClock) -> None:
     assert strict.ask(alice).status != 429
 
 
+def test_a_new_room_invites_no_more_people_elsewhere_than_invites_would(
+    databases: Databases, time: FakeClock, tmp_path: Path
+) -> None:
+    limit = "rate_limits: {invites: {per_second: 0.1, burst: 2}}"
+    settings = QUIET.replace("rate_limits: {enabled: false}", limit)
+    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
+    alice = server.register("alice")
+    friends = [server.register(f"friend{number}").user_id for number in range(3)]
+    strangers = [f"@stranger{number}:else.example" for number in range(3)]
+    alice.ask("POST", "/createRoom", {"invite": strangers}, refused="M_LIMIT_EXCEEDED")
+    assert (server.network.sent, alice.joined_rooms()) == ([], set())
+    alice.ask("POST", "/createRoom", {"invite": [*friends, *strangers[:2]]})
+    alice.ask("POST", "/createRoom", {"invite": strangers[:1]}, refused="M_LIMIT_EXCEEDED")
+    server.stop()
+
+
 def test_others_are_not_kept_waiting(strict: Strict) -> None:
     alice = strict.server.register("alice")
     strict.server.time.advance(100)

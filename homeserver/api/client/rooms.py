@@ -97,6 +97,10 @@ async def create(services: HasThirdPartyInvites, request: Request) -> JsonObject
         is_direct=bool(body.is_direct),
         power_level_content_override=body.power_level_content_override or {},
     )
+    here = f":{services.rooms.aliases.server_name}"
+    others = [user_id for user_id in wanted.invite if not user_id.endswith(here)]
+    if others:  # each of them means asking another server, as an invite does
+        services.rate_limits.spend("invites", request.requester.user_id, len(others))
     for invited in wanted.invite_3pid:
         services.rooms.third_party_invites.check_trusted(invited.server)
     if wanted.invite_3pid:

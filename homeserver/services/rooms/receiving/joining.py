@@ -12,7 +12,7 @@ from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
 from homeserver.protocol.errors import AuthFailure, BadState
 from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.events import Event, StateKey
-from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of, is_server_name
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.database import Transaction
@@ -39,6 +39,8 @@ from homeserver.storage.rooms import Member
 
 MOST_EVENTS = 500_000
 """In the state and its auth chain."""
+MOST_SERVERS = 20_000
+"""That are believed to be in the room before its members are known."""
 
 
 class RemoteJoin(NamedTuple):
@@ -184,7 +186,8 @@ class Joining:
         state_nid = self._stored.past_nids(1)[0]
         partial = None
         if joined.is_partial:
-            servers = dict.fromkeys([joined.origin, *joined.servers_in_room])
+            named = [name for name in joined.servers_in_room[:MOST_SERVERS] if is_server_name(name)]
+            servers = dict.fromkeys([joined.origin, *named])
             servers.pop(self._ground.server_name, None)
             partial = PartialRoom(key.room_id, join.event_id, state_nid, orjson.dumps(list(servers)))
         return _Beginning(key, join, state, state_nid, self._ground.streams.draw(), absent, partial)

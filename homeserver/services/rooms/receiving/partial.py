@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
+MOST_ASKED = 50
+"""Servers in a row; then those are given time."""
 
 
 class _Job:
@@ -115,7 +117,7 @@ class PartialRooms:
             logger.warning("%s cannot be completed now: %s", partial.room_id, error.message)
             return False
         others = [server for server in room.other_servers() if server not in servers]
-        for server in [*servers, *others]:
+        for server in [*servers, *others][:MOST_ASKED]:
             try:
                 if await self._complete_from(job, partial, server):
                     return True

@@ -1,5 +1,6 @@
 """Coming and going in rooms whose members are not all known yet."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,26 @@ def test_the_second_join_brings_everything(lobby: Lobby, monkeypatch: pytest.Mon
     lobby.federation.time.advance(1_300)
     assert not lobby.is_partial
     lobby.check(42)
+
+
+def test_what_is_no_server_is_not_believed_to_be_in_the_room(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bob, room = crowded(federation)
+    client: Any = federation.all["two"].services.remote
+    send_join = client.send_join
+
+    async def inventive(*args: Any, **more: Any) -> Any:
+        answer = await send_join(*args, **more)
+        names = ["one", "no server", "two\r\nlines", "", "x" * 300, "two"]
+        return replace(answer, servers_in_room=names)
+
+    monkeypatch.setattr(client, "send_join", inventive)
+    Withheld(federation)
+    bob.ask("POST", path("join", room), {}, via="one")
+    known = federation.all["two"].services.rooms.rooms.find(RoomId(room))
+    assert known is not None
+    assert known.other_servers() == {"one"}
 
 
 def test_a_name_is_changed_meanwhile(lobby: Lobby) -> None:
