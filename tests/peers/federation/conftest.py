@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.peers.conftest import missing
+from tests.peers.federation.dendrite import DendritePeer
 from tests.peers.federation.people import Outside
 from tests.peers.federation.servers import Peer, PostroomPeer, SynapsePeer
+from tests.peers.federation.sides import Sides, both_ways
 from tests.peers.federation.synapse import NoSynapse, synapse_python
 from tests.support.certificates import Authority
 
 Start = Callable[..., Outside]
+KINDS: dict[str, type[Peer]] = {"postroom": PostroomPeer, "synapse": SynapsePeer, "dendrite": DendritePeer}
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +43,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     def start(kind: str, **more: object) -> Outside:
         number = next(numbers)
         folder: Path = tmp_path_factory.mktemp(f"{kind}-{number}")
-        make = SynapsePeer if kind == "synapse" else PostroomPeer
-        process = make(folder, authority, f"127.0.0.{number}", **more)  # type: ignore[arg-type]
+        process = KINDS[kind](folder, authority, f"127.0.0.{number}", **more)  # type: ignore[arg-type]
         processes.append(process)
         process.start()
         return Outside(process)
@@ -63,3 +65,9 @@ def postroom(start: Start) -> Outside:
 @pytest.fixture(scope="module")
 def synapse(start: Start, synapse_is_there: None) -> Outside:
     return start("synapse")
+
+
+@pytest.fixture(params=both_ways("postroom", "synapse"))
+def sides(request: pytest.FixtureRequest, postroom: Outside, synapse: Outside) -> Sides:
+    """Each of the two hosts in turn."""
+    return Sides(postroom, synapse) if request.param == "postroom" else Sides(synapse, postroom)

@@ -11,17 +11,19 @@ from typing import Any, NoReturn, cast
 
 from tests.support.clock import FakeClock
 from tests.support.http import Answer, Body, Pending, encoded, with_query
-from tests.support.people import PASSWORD, V3, Person, path
+from tests.support.people import PASSWORD, REMEMBERED, V3, HeldSync, Person, path
 from tests.support.server_process import ServerProcess
 from tests.support.sync_answers import SyncAnswer
 
 PATIENCE_S = 20.0
 NOISE = ("/_matrix/client/", "background_updates", "_gc sentinel", "[sync]", "cached prev group")
 """Lines of logs that say nothing about federation."""
+WIDE = {"room": {"timeline": {"limit": 300}}}
+"""A filter: nothing that a test says falls out of the timeline."""
 
 
 def eventually(
-    condition: Callable[[], Any], *, within: float = PATIENCE_S, what: str = "", every: float = 0.1
+    condition: Callable[[], Any], *, within: float = PATIENCE_S, what: str = "", every: float = 0.05
 ) -> Any:
     """What the condition returns once that is true. A refusal (AssertionError) counts as not yet."""
     deadline = time.monotonic() + within
@@ -60,8 +62,7 @@ class Outside:
         self.name = name or getattr(process, "name", "")
         self.kind = getattr(process, "kind", "postroom")
         self.time = cast(FakeClock, RealTime())
-        host, _, port = process.url.removeprefix("http://").partition(":")
-        self._address = (host, int(port))
+        self.patience_s = 60.0
         self._connection: http.client.HTTPConnection | None = None
 
     def request(
@@ -107,7 +108,7 @@ class Outside:
 
     def _exchange(self, method: str, target: str, data: bytes, headers: dict[str, str]) -> Answer:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(*self._address, timeout=60)
+            self._connection = self.process.connection(timeout_s=self.patience_s)
         try:
             self._connection.request(method, target, body=data or None, headers=headers)
             answer = self._connection.getresponse()
@@ -119,10 +120,52 @@ class Outside:
 
 
 @dataclass
+class Screen:
+    """What a client shows that knows only what syncs have told it."""
+
+    timelines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    states: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(default_factory=dict)
+    invites: dict[str, Any] = field(default_factory=dict)
+    knocks: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, synced: SyncAnswer) -> None:
+        for room in (*synced.joined, *synced.left):
+            events = synced.timeline(room)
+            if synced.is_limited(room):
+                self.timelines[room] = []
+            self.timelines.setdefault(room, []).extend(events)
+            self.states.setdefault(room, {}).update(synced.known_state(room))
+            self.invites.pop(room, None)
+            self.knocks.pop(room, None)
+        for gone, come in ((self.knocks, synced.invites), (self.invites, synced.knocks)):
+            for room in come:
+                gone.pop(room, None)
+        self.invites.update(synced.invites)
+        self.knocks.update(synced.knocks)
+
+    def ids(self, room: str) -> list[str]:
+        return [event["event_id"] for event in self.timelines.get(room, ())]
+
+
+@dataclass
 class Neighbour(Person):
     """Somebody whose friends are on other servers."""
 
-    kept: dict[str, list[SyncAnswer]] = field(default_factory=dict, repr=False)
+    screen: Screen = field(default_factory=Screen, repr=False)
+
+    def start_sync(
+        self, *, since: str | None = REMEMBERED, timeout_ms: int = 30_000, **query: Any
+    ) -> HeldSync:
+        """With a long timeline, unless the filter says otherwise."""
+        if since is None:
+            self.screen = Screen()
+        query.setdefault("filter", WIDE)
+        return super().start_sync(since=since, timeout_ms=timeout_ms, **query)
+
+    def took(self, answer: Answer) -> SyncAnswer:
+        synced = super().took(answer)
+        self.screen.take(synced)
+        return synced
 
     def soon(self, condition: Callable[[], Any], what: str = "", **more: Any) -> Any:
         """`eventually`, with the end of the server's log when it did not happen."""
@@ -145,6 +188,15 @@ class Neighbour(Person):
         assert answer.status == 200, answer.json
         return answer.json
 
+    def reads(self, room: str, *event_ids: str, within: float = PATIENCE_S) -> list[dict[str, Any]]:
+        """Syncs bring every one of the events, each once, and in this order; the events, as they came."""
+        wanted = set(event_ids)
+        if not wanted <= set(self.screen.ids(room)):
+            self.syncs_until(lambda _: wanted <= set(self.screen.ids(room)), within=within)
+        shown = [event for event in self.screen.timelines[room] if event["event_id"] in wanted]
+        assert [event["event_id"] for event in shown] == list(event_ids), "not in this order, or twice"
+        return shown
+
     def sees_soon(self, room: str, *event_ids: str, **more: Any) -> None:
         """Every one of the events arrives here."""
         for event_id in event_ids:
@@ -159,8 +211,8 @@ class Neighbour(Person):
         self.soon(lambda: self.member(room, whom) == membership, f"{whom} {membership}", **more)
 
     def invite_soon(self, room: str) -> Any:
-        """The stripped state of an invite that arrives."""
-        return self.soon(lambda: self.sync(since=None).invites.get(room), f"an invite to {room}")
+        """An invite that syncs bring, with its stripped state."""
+        return self.screen.invites.get(room) or self.syncs_until(lambda answer: answer.invites.get(room))
 
     def state_ids(self, room: str) -> dict[tuple[str, str], str]:
         """The current state: which event stands for each key."""
@@ -173,7 +225,7 @@ class Neighbour(Person):
         while len(found) < most:
             page = self.messages(room, limit=200, **({"start": start} if start else {}))
             found += page.events
-            if page.end is None or (page.end == start):
+            if page.end in (None, start) or "m.room.create" in [event["type"] for event in page.events]:
                 break
             start = page.end
         return found[::-1]
