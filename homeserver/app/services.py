@@ -45,6 +45,7 @@ from homeserver.services.push.unread import Unread
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import Receipts
 from homeserver.services.remote_profiles import RemoteProfiles
+from homeserver.services.reports import Reports
 from homeserver.services.rooms import RoomServices, room_services
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room
@@ -152,6 +153,7 @@ def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) ->
         receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
         sync=build_sync(rooms, sources, waiting, clock),
         media=build_media(config, stores, runtime, federation.client),
+        reports=Reports(database, stores.reports, rooms, clock),
         answering=answering(ground, rooms, stores.accounts.accounts, limits),
         upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, tasks),
         traffic=build_traffic(config, federation, ground, tasks, neighbours),

@@ -47,6 +47,8 @@ class RateLimits:
     personal_settings: Limit | None = Limit(5, 100)
     thread_lists: Limit | None = Limit(5, 50)
     spaces: Limit | None = Limit(2, 30)
+    mutual_rooms: Limit | None = Limit(2, 30)
+    reports: Limit | None = Limit(0.05, 10)
     push_rules: Limit | None = Limit(5, 100)
     uploads: Limit | None = Limit(2, 20)
     downloads: Limit | None = Limit(20, 200)

@@ -26,6 +26,7 @@ from homeserver.services.push.rules import PushRules
 from homeserver.services.push.unread import Unread
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.receipts import Receipts
+from homeserver.services.reports import Reports
 from homeserver.services.rooms import RoomServices
 from homeserver.services.streams import Streams
 from homeserver.services.sync.sync import Sync
@@ -62,6 +63,7 @@ class Services:
     waiting: Waiting
     sync: Sync
     media: MediaServices
+    reports: Reports
     answering: Answering
     upgraded_rooms: UpgradedRooms
     traffic: Traffic

@@ -12,6 +12,7 @@ from homeserver.storage.media import MediaStore
 from homeserver.storage.positions import PositionStore
 from homeserver.storage.presence import PresenceStore
 from homeserver.storage.pushers import PusherStore
+from homeserver.storage.reports import ReportStore
 from homeserver.storage.room_stores import RoomStores, room_stores
 from homeserver.storage.server_keys import ServerKeyStore
 
@@ -32,3 +33,4 @@ class Stores:
     rooms: RoomStores = field(default_factory=room_stores)
     media: MediaStore = field(default_factory=MediaStore)
     server_keys: ServerKeyStore = field(default_factory=ServerKeyStore)
+    reports: ReportStore = field(default_factory=ReportStore)

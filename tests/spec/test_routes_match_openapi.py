@@ -54,6 +54,7 @@ LIMITED_BESIDES = {
     ("DELETE", "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}"),
     ("DELETE", "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}"),
     ("GET", "/_matrix/client/v1/room_summary/{roomIdOrAlias}"),
+    ("POST", "/_matrix/client/v3/rooms/{roomId}/report/{eventId}"),
     ("POST", "/_matrix/key/v2/query"),
     ("GET", "/_matrix/key/v2/query/{serverName}"),
     ("PUT", "/_matrix/federation/v1/3pid/onbind"),

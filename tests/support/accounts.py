@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from homeserver.api.access import Access
 from homeserver.api.admin.routes import ROUTES as ADMIN_ROUTES
-from homeserver.api.client import routes
+from homeserver.api.client.routes import accounts, server
 from homeserver.api.request_limits import RequestLimits
 from homeserver.config.rate_limits import Limit
 from homeserver.http.routing import Router
@@ -39,13 +39,13 @@ OPEN = AccountSettings(
 V3 = "/_matrix/client/v3"
 V1 = "/_matrix/client/v1"
 ACCOUNT_ROUTES = (
-    *routes.ACCOUNT,
-    *routes.LOGIN,
-    *routes.SERVER_ADMINISTRATION,
-    *routes.CAPABILITIES,
-    *routes.PROFILES,
-    *routes.DEVICES,
-    *routes.OPENID,
+    *accounts.ACCOUNT,
+    *accounts.LOGIN,
+    *server.SERVER_ADMINISTRATION,
+    *server.CAPABILITIES,
+    *accounts.PROFILES,
+    *accounts.DEVICES,
+    *accounts.OPENID,
     *ADMIN_ROUTES,
 )
 

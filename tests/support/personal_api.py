@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from homeserver.api.client import routes
+from homeserver.api.client.routes import events, personal
 from homeserver.http.request import Request
 from homeserver.http.routing import Route, Router
 from homeserver.protocol.errors import MissingToken
@@ -13,12 +13,12 @@ from tests.support.personal import House
 
 V3 = "/_matrix/client/v3"
 PERSONAL_ROUTES = (
-    *routes.FILTERS,
-    *routes.TYPING_NOTIFICATIONS,
-    *routes.RECEIPTS,
-    *routes.PRESENCE,
-    *routes.ACCOUNT_DATA,
-    *routes.PUSH,
+    *events.FILTERS,
+    *personal.TYPING_NOTIFICATIONS,
+    *personal.RECEIPTS,
+    *personal.PRESENCE,
+    *personal.ACCOUNT_DATA,
+    *personal.PUSH,
 )
 
 

@@ -10,10 +10,20 @@ import msgspec
 from homeserver.api.client.events import HasRooms
 from homeserver.api.client.third_party_invites import ByAddress, HasThirdPartyInvites, count, proof_of
 from homeserver.http.request import Request
-from homeserver.protocol.errors import MissingParam
-from homeserver.protocol.ids import RoomAlias, RoomId, ServerName, UserId, is_server_name, parse_user_id
-from homeserver.protocol.json_values import JsonObject
+from homeserver.protocol.errors import InvalidParam, MissingParam
+from homeserver.protocol.ids import (
+    RoomAlias,
+    RoomId,
+    ServerName,
+    UserId,
+    is_server_name,
+    parse_room_id,
+    parse_user_id,
+)
+from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.services.rooms.remote_directory import Located
+
+MOST_MUTUAL = 500
 
 
 class Reason(msgspec.Struct):
@@ -44,6 +54,20 @@ class Invite(msgspec.Struct):
 
 async def joined_rooms(services: HasRooms, request: Request) -> JsonObject:
     return {"joined_rooms": await services.rooms.user_rooms.joined(request.requester.user_id)}
+
+
+async def mutual_rooms(services: HasRooms, request: Request) -> JsonObject:
+    """https://spec.matrix.org/latest/client-server-api/#mutual-rooms"""
+    own, other = request.requester.user_id, parse_user_id(request.query_required("user_id"))
+    if other == own:
+        raise InvalidParam("user_id is somebody else's")
+    token = request.query_one("from")
+    start = parse_room_id(token) if token else ""
+    shared = await services.rooms.user_rooms.shared_with(own, other)
+    rest = [room_id for room_id in shared if room_id > start]
+    shown: list[Json] = [*rest[:MOST_MUTUAL]]
+    answer: JsonObject = {"joined": shown, "count": len(shared)}
+    return {**answer, "next_batch": shown[-1]} if len(rest) > len(shown) else answer
 
 
 async def join_room(services: HasRooms, request: Request, room_id: RoomId) -> JsonObject:

@@ -10,13 +10,13 @@ from homeserver.protocol.errors import NotFound
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.discovery import Discovery
 
-SPEC_VERSIONS = tuple(f"v1.{minor}" for minor in range(1, 13))
+SPEC_VERSIONS = tuple(f"v1.{minor}" for minor in range(1, 20))
 """A version stands here once what it added is served: clients choose between an old and a new way by it.
 
 v1.11 is where media asks who is there; matrix-js-sdk 43 and Element Web begin at v1.1, and look at v1.4
-(threads, private receipts) and v1.11. The next, v1.13, came with reports about rooms, and v1.14 with reports
-about users. What no client takes from the version, but from the endpoint's answer, does not hold a version
-back: end-to-end encryption, previews of links, third-party networks.
+(threads, private receipts) and v1.11. What no client takes from the version, but from the endpoint's answer,
+does not hold a version back: end-to-end encryption, previews of links, third-party networks, and the login by
+OAuth that came with v1.15, whose metadata a server without it answers with M_UNRECOGNIZED.
 """
 
 UNSTABLE_FEATURES: dict[str, bool] = {

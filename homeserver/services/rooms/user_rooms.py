@@ -68,6 +68,11 @@ class UserRooms:
         rows = await self._database.read(self._store.of_user, user_id)
         return [row.room_id for row in rows if row.membership == "join"]
 
+    async def shared_with(self, user_id: UserId, other: UserId) -> list[RoomId]:
+        """The rooms that both are joined to, in the order of their ids."""
+        own = set(await self.joined(user_id))
+        return sorted(own.intersection(await self.joined_by_stranger(other))) if own else []
+
     def joined_now(self, user_id: UserId) -> list[RoomId]:
         """The same from memory; nothing for a user who is not about."""
         places = self._loaded.get(user_id, {})

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from homeserver.runtime.database import Transaction
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
 from tests.support.destinations import FEDERATING, Destination, join_from
 from tests.support.people import Person
-from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
 DESTINATIONS = "/_postroom/admin/v1/federation/destinations"
@@ -22,18 +20,6 @@ def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[Wh
     made = WholeServer(databases.fresh("sqlite"), time, settings=FEDERATING, folder=tmp_path)
     yield made
     made.stop()
-
-
-@pytest.fixture
-def root(server: WholeServer) -> Person:
-    """An administrator."""
-    server.register("root")
-
-    def promote(txn: Transaction) -> None:
-        txn.execute("UPDATE users SET is_admin = %s WHERE user_id = %s", (True, "@root:test"))
-
-    result(server.database.write(promote))
-    return server.log_in("root")
 
 
 @pytest.fixture

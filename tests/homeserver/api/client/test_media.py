@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from homeserver.api.client.media import INLINE_TYPES
-from homeserver.api.client.routes import MEDIA
+from homeserver.api.client.routes.media import MEDIA
 from homeserver.config.media import Media as MediaConfig
 from homeserver.http.request import Request
 from homeserver.http.routing import Auth, Route, Router

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from homeserver.api.client.routes import SERVER_DISCOVERY
+from homeserver.api.client.routes.server import SERVER_DISCOVERY
 from homeserver.http.routing import Router
 from homeserver.services.discovery import Discovery
 from tests.support.http import Answer, dispatch
@@ -39,6 +39,10 @@ def test_the_versions_are_those_of_the_specification() -> None:
         ("v1.11", "GET /_matrix/client/v1/media/download/{serverName}/{mediaId}"),
         ("v1.13", "POST /_matrix/client/v3/rooms/{roomId}/report"),
         ("v1.14", "POST /_matrix/client/v3/users/{userId}/report"),
+        ("v1.15", "GET /_matrix/client/v1/room_summary/{roomIdOrAlias}"),
+        ("v1.16", "DELETE /_matrix/client/v3/profile/{userId}/{keyName}"),
+        ("v1.18", "PUT /_matrix/client/v1/admin/lock/{userId}"),
+        ("v1.19", "GET /_matrix/client/v1/mutual_rooms"),
     ],
 )
 def test_a_version_is_told_just_when_what_it_added_is_served(version: str, operation: str) -> None:
