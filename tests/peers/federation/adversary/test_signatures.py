@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol import server_keys
+from homeserver.protocol.event_signatures import Wanted
 from homeserver.protocol.hashes import content_hash
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.signatures import SigningKey, sign_event
 from tests.peers.federation.adversary.hostile import is_hidden, still_works
 from tests.support.adversary import V1, VERSIONS, Adversary, View, event_path
 from tests.support.people import Person
+from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
 
@@ -120,11 +123,56 @@ def test_a_key_document_that_lies(server: WholeServer, alice: Person, mallory: A
         server.time.advance(7200)
 
 
-def test_the_key_that_a_generator_without_randomness_made(server: WholeServer, alice: Person) -> None:
-    """CVE-2026-24044: servers of a known bad deployment share one signing key."""
-    room = alice.create_room(preset="public_chat")
-    lucky = Adversary(server, "honest.example", seed=b"h")
-    assert lucky.request("GET", f"{V1}/make_join{event_path(room, lucky.user)}?{VERSIONS}").status == 200
+def test_the_key_that_a_generator_without_randomness_made(
+    server: WholeServer, alice: Person, room: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2026-24044: servers of a known bad deployment share one signing key, which everybody has.
+
+    The secret half of the real one is not for tests: the adversary's key takes its place on the list.
+    """
+    careless = Adversary(server, "careless.example", seed=b"c")
+    view = careless.join(room)
+    careless.say(view, "before anybody knew")
+    shared = careless.key.verify_key.to_base64()
+    monkeypatch.setattr(server_keys, "KNOWN_TO_EVERYBODY", server_keys.KNOWN_TO_EVERYBODY | {shared})
+    server.restart()  # a new version, which knows
+
+    forged = careless.event(view, "by whom?")
+    assert careless.send([forged]).status == 401
+    third = Adversary(server, "innocent.example", seed=b"i")
+    third.join(room)
+    third.send([forged])
+    third.settle(5)
+    assert is_hidden(alice, room, view, forged)
+    make_join = f"{V1}/make_join{event_path(room, careless.user)}?{VERSIONS}"
+    assert careless.request("GET", make_join).status == 401
+    sound = SigningKey("sound", b"s" * 32)
+    careless.key = sound
+    server.time.advance(7200)
+    assert careless.request("GET", make_join).status == 200
+
+
+@pytest.mark.parametrize("key", sorted(server_keys.KNOWN_TO_EVERYBODY))
+def test_a_document_with_the_key_itself(server: WholeServer, alice: Person, room: str, key: str) -> None:
+    """Whatever else such a server lists, nothing that this key has signed is believed."""
+    careless = Adversary(server, "careless.example", seed=b"c")
+    listed = {"ed25519:weak": {"key": key}, careless.key.key_id: {"key": careless.key.verify_key.to_base64()}}
+    careless.key_document = lambda: careless.honest_keys(verify_keys=listed)
+    assert careless.join(room)
+    found = result(server.services.key_ring.find([Wanted(careless.name, "ed25519:weak", None)]))
+    assert found is None
+    assert server.services.key_ring.known_key(careless.name, "ed25519:weak", None) is None
+
+
+def test_points_with_which_anybody_can_sign(server: WholeServer, alice: Person, room: str) -> None:
+    """A key of small order is good for any signature that is made up for it."""
+    careless = Adversary(server, "careless.example", seed=b"c")
+    listed = {"ed25519:zero": {"key": "A" * 43}, "ed25519:one": {"key": "AQ" + "A" * 41}}
+    good = {careless.key.key_id: {"key": careless.key.verify_key.to_base64()}}
+    careless.key_document = lambda: careless.honest_keys(verify_keys={**listed, **good})
+    assert careless.join(room)
+    for name in listed:
+        assert server.services.key_ring.known_key(careless.name, name, None) is None
 
 
 @pytest.mark.parametrize("door", ["get_missing_events", "event_auth", "state"])
