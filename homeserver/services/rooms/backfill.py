@@ -8,6 +8,7 @@ from typing import Literal
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName
+from homeserver.remote.errors import RemoteUnreachable
 from homeserver.remote.federation import FederationClient
 from homeserver.runtime.concurrency import KeyedLock, TimedOut, timeout
 from homeserver.runtime.memory import Memory
@@ -28,7 +29,8 @@ MOST_ROUNDS = 10
 DEEPEST = 2**62
 WAIT_S = 15.0
 """What a reader waits at most; what arrives later is not looked at."""
-FAILURE_REMEMBERED_S = 60.0
+FAILURE_REMEMBERED_S, OUTAGE_REMEMBERED_S = 60.0, 5.0
+"""How long not to look again for what nobody had, and for what servers may have that were out of reach."""
 MOST_FAILURES = 2_000
 
 
@@ -55,11 +57,10 @@ class RoomBackfill:
             if not gaps:
                 return False
             wanted = [gap.event_id for gap in gaps[:MOST_GAPS]]
-            if await self._with_help(room, wanted, EVENTS_AT_ONCE):
-                return True
-            for event_id in wanted:
-                self._failures.keep((room.room_id, event_id), True, FAILURE_REMEMBERED_S)
-            return False
+            remembered_s = await self._with_help(room, wanted, EVENTS_AT_ONCE)
+            for event_id in wanted if remembered_s else ():
+                self._failures.keep((room.room_id, event_id), True, remembered_s)
+            return not remembered_s
 
     async def nearest(self, room: Room, ts: int, *, forwards: bool, known_ms: int | None) -> bool:
         """Fetch history back to the event nearest to the time by others' word, or part of the way."""
@@ -103,14 +104,18 @@ class RoomBackfill:
             if gap.depth >= downto_depth and self._failures.get((room.room_id, gap.event_id)) is None
         ]
 
-    async def _with_help(self, room: Room, event_ids: list[EventId], limit: int) -> bool:
+    async def _with_help(self, room: Room, event_ids: list[EventId], limit: int) -> float:
+        """Fetch them from somebody: 0, or for how many seconds to remember that there was no help."""
+        remembered_s = FAILURE_REMEMBERED_S
         for server in self._servers(room):
             try:
                 if await timeout(self._clock, WAIT_S, self._fetch(server, room, event_ids, limit)):
-                    return True
+                    return 0.0
             except (MatrixError, TimedOut) as error:
+                if isinstance(error, RemoteUnreachable | TimedOut):
+                    remembered_s = OUTAGE_REMEMBERED_S
                 logger.info("%s does not help with the history of %s: %s", server, room.room_id, error)
-        return False
+        return remembered_s
 
     async def _fetch(
         self, server: ServerName, room: Room, event_ids: list[EventId], limit: int

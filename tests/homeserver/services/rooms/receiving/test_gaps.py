@@ -114,6 +114,19 @@ def test_the_event_that_a_join_followed_does_not_become_the_newest(shared: Share
     assert federation.heads_of(room, "two") == heads
 
 
+def test_history_is_looked_for_again_soon_after_an_outage(shared: Shared) -> None:
+    """A reader need not wait a minute because nobody could be reached the last time."""
+    federation, room = shared.federation, shared.room
+    start = shared.bob.sync(since=None).prev_batch(room)
+    federation.part("one")
+    assert shared.bob.messages(room, start=start, limit=50).events == []
+
+    federation.network.heal()
+    federation.time.advance(6)
+
+    assert shared.bob.messages(room, start=start, limit=50).events[-1]["type"] == "m.room.create"
+
+
 def test_history_from_before_the_join_is_fetched_and_changes_nothing(shared: Shared) -> None:
     federation, room = shared.federation, shared.room
     before = federation.state_of(room, "two")
