@@ -14,6 +14,9 @@ from tests.support.people import Person
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
+FIGURE = "figure"
+"""The property of a test whose value is told at the end of the run."""
+
 DIALECTS: tuple[DialectName, ...] = ("sqlite", "postgresql")
 
 
@@ -112,3 +115,13 @@ def _remove(url: str) -> None:
     if url.startswith("sqlite:///"):
         for end in ("", "-wal", "-shm", ".lock"):
             Path(url.removeprefix("sqlite:///") + end).unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured, whether they passed or not."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for name, value in report.user_properties:
+                    if name == FIGURE:
+                        terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")

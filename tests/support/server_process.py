@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from random import SystemRandom
 
@@ -34,14 +34,33 @@ class ServerDied(AssertionError):
     """The server ended by itself, or does not answer. The message holds the end of its log."""
 
 
+class Place:
+    """Where a server runs and is spoken to: here, beside the tests."""
+
+    def command(self, command: list[str]) -> list[str]:
+        """How to run it there."""
+        return command
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Sockets made meanwhile are there."""
+        return nullcontext()
+
+    def connection(self, host: str, port: int, *, timeout_s: float) -> HTTPConnection:
+        return HTTPConnection(host, port, timeout=timeout_s)
+
+
 class ServerProcess:
     """May be started, stopped, killed and started again: address and data stay the same."""
 
     def __init__(
-        self, folder: Path, *, database: str = "sqlite:///homeserver.db", host: str = "127.0.0.1"
-    ) -> None:
+        self, folder: Path, *, database: str = "sqlite:///homeserver.db", host: str = "127.0.0.1",
+        place: Place | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
-        self.port = free_port(host)
+        self.place = place or Place()
+        self.host = host
+        with self.place.entered():
+            self.port = free_port(host)
         self.url = f"http://{host}:{self.port}"
         self.database = database
         self.config = folder / "homeserver.yaml"
@@ -74,7 +93,7 @@ class ServerProcess:
         assert not self.is_running, "The server runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(),
+                self.place.command(self.command()),
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -124,12 +143,17 @@ class ServerProcess:
         text = self.log.read_text("utf-8", "replace")
         return text[max(0, text.find("Traceback") - 300) :][:10_000] if "Traceback" in text else ""
 
+    def connection(self, *, timeout_s: float = 60.0) -> HTTPConnection:
+        """To its client API, as soon as there is a request."""
+        return self.place.connection(self.host, self.port, timeout_s=timeout_s)
+
     def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/_matrix/client/versions", timeout=2) as answer:
-                return "versions" in json.load(answer)
-        except (OSError, ValueError):
-            return False
+        with closing(self.connection(timeout_s=2)) as connection:
+            try:
+                connection.request("GET", "/_matrix/client/versions")
+                return "versions" in json.load(connection.getresponse())
+            except (OSError, HTTPException, ValueError):
+                return False
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -1,7 +1,8 @@
 """TCP proxies that stand before servers and know who calls: two servers can be parted and brought together.
 
-On loopback all calls come from the same address. Linux tells in /proc which process holds the other end of a
-connection, so a proxy knows which server calls; somebody unknown is let through.
+For machines where network namespaces cannot be had. On loopback all calls come from the same address. Linux
+tells in /proc which process holds the other end of a connection, so a proxy knows which server calls; who is
+unknown is let through.
 """
 
 import asyncio
@@ -9,44 +10,61 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 from tests.peers.federation.servers import Peer
+from tests.peers.federation.wires import Fault, Wires
+from tests.support.certificates import Authority
 
 PIECE = 65_536
+SLOW_BYTES_PER_S = 100_000
+DELAY_S = 0.04
+
+_numbers = count(11)
 
 
-class Proxies:
-    """One proxy for each server. Cuts are between two names, in both directions."""
+class Proxies(Wires):
+    """One for each server. What hangs is held back until the wires are whole: TCP would send it again."""
+
+    kind = "proxies"
 
     def __init__(self) -> None:
-        self._peers: list[Peer] = []
-        self._cuts: set[frozenset[str]] = set()
+        super().__init__()
+        self._hanging: set[tuple[str, str]] = set()
+        self._refused: set[frozenset[str]] = set()
+        self._slow: set[str] = set()
         self._open: dict[asyncio.Task[None], frozenset[str]] = {}
+        self._healed = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
-    def add(self, peer: Peer) -> None:
-        """Listen where the server's name points to."""
-        self._peers.append(peer)
+    def add(self, make: type[Peer], folder: Path, authority: Authority, **more: Any) -> Peer:
+        peer = make(folder, authority, f"127.0.0.{next(_numbers)}", proxied=True, **more)
+        self.peers.append(peer)
         self._run(self._listen(peer))
+        return peer
 
-    def cut(self, one: Peer, other: Peer) -> None:
-        """Nothing gets from one to the other, from this moment on."""
-        self._cuts.add(frozenset((one.name, other.name)))
-        self._call(self._break_off)
+    def cut(self, one: Peer, other: Peer, fault: Fault = Fault.HANGS, *, one_way: bool = False) -> None:
+        if fault is Fault.REFUSED:
+            self._refused.add(frozenset((one.name, other.name)))
+            self._call(self._break_off)
+        else:
+            self._call(self._healed.clear)
+            self._hanging.add((one.name, other.name))
+            if not one_way:
+                self._hanging.add((other.name, one.name))
 
-    def isolate(self, peer: Peer) -> None:
-        """Cut off from everybody."""
-        for other in self._peers:
-            if other is not peer:
-                self.cut(peer, other)
+    def slow_down(self, peer: Peer) -> None:
+        self._slow.add(peer.name)
 
     def heal(self) -> None:
-        """Everybody reaches everybody, and is told by their operators to try at once."""
-        self._cuts.clear()
-        for peer in self._peers:
-            peer.reset_destinations([other.name for other in self._peers if other is not peer])
+        self._hanging.clear()
+        self._refused.clear()
+        self._slow.clear()
+        self._call(self._healed.set)
 
     def stop(self) -> None:
         async def end() -> None:
@@ -70,8 +88,8 @@ class Proxies:
             pair = frozenset((caller, peer.name))
             self._open[task] = pair
             try:
-                if pair not in self._cuts:
-                    await _forward(reader, writer, peer)
+                if pair not in self._refused:
+                    await self._forward(reader, writer, caller, peer)
             except asyncio.CancelledError:
                 pass  # cut
             finally:
@@ -80,20 +98,46 @@ class Proxies:
 
         await asyncio.start_server(accept, peer.host, peer.public_port)
 
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: str, peer: Peer
+    ) -> None:
+        with suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection(peer.host, peer.behind)
+            try:
+                await asyncio.gather(
+                    self._copy(reader, far_writer, caller, peer.name),
+                    self._copy(far_reader, writer, peer.name, caller),
+                )
+            finally:
+                far_writer.transport.abort()
+
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sender: str, receiver: str
+    ) -> None:
+        while piece := await reader.read(PIECE):
+            if sender in self._slow or receiver in self._slow:
+                await asyncio.sleep(DELAY_S + len(piece) / SLOW_BYTES_PER_S)
+            if (sender, receiver) in self._hanging:
+                await self._healed.wait()
+            writer.write(piece)
+            await writer.drain()
+        with suppress(OSError):
+            writer.write_eof()
+
     def _break_off(self) -> None:
         for task, pair in self._open.items():
-            if pair in self._cuts:
+            if pair in self._refused:
                 task.cancel()
 
     def _caller(self, port: int, towards: int) -> str:
         """The name of the server that holds this end of a connection, or "" for anybody else."""
         inode = _inode_of(port, towards)
-        for peer in self._peers:
+        for peer in self.peers:
             if inode is not None and peer.is_running and inode in _sockets_of(peer.pid):
                 return peer.name
         return ""
 
-    def _call(self, function: Callable[[], None]) -> None:
+    def _call(self, function: Callable[[], object]) -> None:
         async def calling() -> None:
             function()
 
@@ -101,24 +145,6 @@ class Proxies:
 
     def _run(self, coroutine: "asyncio.coroutines.Coroutine[object, object, None]") -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
-    with suppress(OSError):
-        far_reader, far_writer = await asyncio.open_connection(peer.host, peer.behind)
-        try:
-            done = asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-            await done
-        finally:
-            far_writer.transport.abort()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while piece := await reader.read(PIECE):
-        writer.write(piece)
-        await writer.drain()
-    with suppress(OSError):
-        writer.write_eof()
 
 
 def _inode_of(local_port: int, remote_port: int) -> str | None:

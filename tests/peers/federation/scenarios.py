@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time as wall_clock
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,9 @@ from tests.support.http import Answer
 from tests.support.network import Network
 from tests.support.people import Person, path
 from tests.support.running import result
-from tests.support.whole_server import WholeServer
+from tests.support.whole_server import PacedDatabase, WholeServer
 
-VERSIONS = ("1", "2", "3", "6", "8", "9", "10", "11", "12")
+VERSIONS = tuple(str(number) for number in range(1, 13))
 NAMES = ("one", "two", "three")
 
 
@@ -60,13 +60,42 @@ class Gone:
         raise RuntimeError("this server has crashed")
 
 
+class Fuse:
+    """A database that is gone at one of the next writes: just before that is done, or just after."""
+
+    def __init__(
+        self, server: WholeServer, writes: int, *, is_after: bool, burnt: Callable[[], None]
+    ) -> None:
+        self._paced = server.database
+        self._database = server.database._database
+        self._writes = writes
+        self._is_after = is_after
+        self._burnt = burnt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    async def write(self, work: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        self._writes -= 1
+        if self._writes > 0:
+            return await self._database.write(work, *args, **more)
+        if self._is_after:
+            await self._database.write(work, *args, **more)
+        _end(self._paced)
+        self._burnt()
+        raise RuntimeError("this server has crashed")
+
+
 def crash(server: WholeServer) -> None:
     """Nothing is finished, nothing is saved: a new process begins from what the database holds."""
-    paced = server.database
+    _end(server.database)
+    server._start()
+
+
+def _end(paced: PacedDatabase) -> None:
     with suppress(Exception):
         result(paced._database.stop())
     paced._database = Gone()  # type: ignore[assignment]
-    server._start()
 
 
 @dataclass
@@ -89,6 +118,8 @@ class Scenario:
     people: list[Person] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    unanswered: list[tuple[Person, str]] = field(default_factory=list)
+    dead: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -112,23 +143,32 @@ class Scenario:
             self.people += [server.register(f"p{number}-{name}") for number in range(self.people_each)]
         creator, *others = self.people
         self.room = creator.create_room(preset="public_chat", room_version=self.version)
+        self.club = creator.create_room(preset="public_chat", room_version="10")
+        absent = self.random.choice((None, None, "three"))
         for person in others:
-            person.ask("POST", path("join", self.room), {}, via=NAMES[0])
-            self.federation.settle(1)
+            if person.user_id.startswith("@p0"):
+                person.ask("POST", path("join", self.club), {}, via=NAMES[0])
+            if server_of(person) != absent:
+                person.ask("POST", path("join", self.room), {}, via=NAMES[0])
+                self.federation.settle(self.random.choice((0, 1, 1)))
         users = {person.user_id: self.random.choice((0, 50, 50, 100)) for person in others}
         if self.version != "12":
             users[creator.user_id] = 100
-        self.set(creator, "m.room.power_levels", {"users": users, "state_default": 50})
+        self.put_state(creator, "m.room.power_levels", {"users": users, "state_default": 50})
         self.federation.settle(2)
 
     # What happens
 
     def step(self, number: int) -> None:
         deeds = {
-            self.say: 40, self.rename: 10, self.change_power: 6, self.act_on_somebody: 12, self.come: 8,
-            self.go: 3, self.change_rules: 3, self.redact: 4, self.part: 4, self.part_two: 4, self.lose: 3,
-            self.heal: 5, self.crash: 2, self.wait: 6,
+            self.say: 40, self.rename: 10, self.change_power: 6, self.act_on_somebody: 12, self.come: 9,
+            self.go: 3, self.change_rules: 4, self.change_acl: 2, self.redact: 4, self.look_back: 2,
+            self.part: 4, self.part_two: 4, self.lose: 3, self.heal: 5, self.crash: 2, self.light: 4,
+            self.restart: 1, self.wait: 6,
         }  # fmt: skip
+        for name in sorted(self.dead):
+            if self.random.random() < 0.4:
+                self.revive(name)
         (deed,) = self.random.choices(list(deeds), list(deeds.values()))
         deed(self.random.choice(self.people), number)
         self.federation.time.advance(self.random.choice((0, 0, 0.1, 1, 5)))
@@ -139,21 +179,28 @@ class Scenario:
     def say(self, person: Person, number: int) -> None:
         for burst in range(self.random.choice((1, 1, 3, 10))):
             text = f"{self.seed}.{number}.{burst}"
-            answer = self.put(person, f"/send/m.room.message/{text}", {"msgtype": "m.text", "body": text})
-            if answer.status == 200:
-                self.sent.append(Sent(server_of(person), answer.json["event_id"], text))
+            self.utter(person, text)
         self.note(f"{person} says {number}")
+
+    def utter(self, person: Person, text: str) -> None:
+        """What is not answered is said again in the end, as clients do."""
+        content = {"msgtype": "m.text", "body": text}
+        answer = self.put(person, f"/send/m.room.message/{text}", content)
+        if answer.status == 200:
+            self.sent.append(Sent(server_of(person), answer.json["event_id"], text))
+        elif answer.status >= 500:
+            self.unanswered.append((person, text))
 
     def rename(self, person: Person, number: int) -> None:
         type_ = self.random.choice(("m.room.name", "m.room.topic"))
-        self.set(person, type_, {type_.removeprefix("m.room."): str(number)})
+        self.put_state(person, type_, {type_.removeprefix("m.room."): str(number)})
 
     def change_power(self, person: Person, number: int) -> None:
         answer = person.request("GET", path("rooms", self.room, "state", "m.room.power_levels", ""))
         if answer.status == 200:
             other = self.random.choice(self.people).user_id
             users = {**answer.json.get("users", {}), other: self.random.choice((0, 10, 50, 100))}
-            self.set(person, "m.room.power_levels", {**answer.json, "users": users})
+            self.put_state(person, "m.room.power_levels", {**answer.json, "users": users})
 
     def act_on_somebody(self, person: Person, number: int) -> None:
         act = self.random.choice(("kick", "ban", "unban", "invite"))
@@ -162,10 +209,15 @@ class Scenario:
         self.note(f"{person} {act}s {other}: {answer.status}")
 
     def come(self, person: Person, number: int) -> None:
+        """By anybody, who may be gone before all of the room has been told."""
         via = self.random.choice(NAMES)
-        pending = person.start_request("POST", path("join", self.room), {}, via=via)
-        self.federation.settle(2)
-        self.note(f"{person} joins by {via}: {pending.answer.status if pending.is_done else 'waits'}")
+        for way in ("join", "knock"):
+            pending = person.start_request("POST", path(way, self.room), {}, via=via)
+            self.federation.settle(self.random.choice((0, 0.1, 2)))
+            status = pending.answer.status if pending.is_done else "waits"
+            self.note(f"{person} {way}s by {via}: {status}")
+            if status != 403:
+                break
 
     def go(self, person: Person, number: int) -> None:
         pending = person.start_request("POST", path("rooms", self.room, "leave"), {})
@@ -173,7 +225,23 @@ class Scenario:
         self.note(f"{person} leaves: {pending.answer.status if pending.is_done else 'waits'}")
 
     def change_rules(self, person: Person, number: int) -> None:
-        self.set(person, "m.room.join_rules", {"join_rule": self.random.choice(("public", "invite"))})
+        version = int(self.version)
+        kinds = ["public", "invite"] + ["knock"] * (version >= 7) + ["restricted"] * (version >= 8)
+        kinds += ["knock_restricted"] * (version >= 10)
+        rule: dict[str, Any] = {"join_rule": self.random.choice(kinds)}
+        if rule["join_rule"].endswith("restricted"):
+            rule["allow"] = [{"type": "m.room_membership", "room_id": self.club}]
+        self.put_state(person, "m.room.join_rules", rule)
+
+    def change_acl(self, person: Person, number: int) -> None:
+        denied = self.random.choice(
+            ["nobody.example", *(name for name in NAMES if name != server_of(person))]
+        )
+        self.put_state(person, "m.room.server_acl", {"allow": ["*"], "deny": [denied]})
+
+    def look_back(self, person: Person, number: int) -> None:
+        self.read_back(person)
+        self.note(f"{person} reads what was")
 
     def redact(self, person: Person, number: int) -> None:
         if self.sent:
@@ -195,12 +263,44 @@ class Scenario:
 
     def heal(self, person: Person, number: int) -> None:
         self.network.heal()
+        self.network.down |= self.dead
         self.note("the network is whole")
 
     def crash(self, person: Person, number: int) -> None:
         name = server_of(person)
         crash(self.federation.all[name])
+        self.revived(name)
         self.note(f"{name} crashes")
+
+    def light(self, person: Person, number: int) -> None:
+        """The server will die at one of its next writes."""
+        name = server_of(person)
+        server = self.federation.all[name]
+        writes, is_after = self.random.choice((1, 1, 2, 3, 5, 10)), self.random.random() < 0.5
+
+        def burnt() -> None:
+            self.dead.add(name)
+            self.network.down.add(name)
+            self.note(f"{name} dies {'after' if is_after else 'before'} a write")
+
+        if name not in self.dead:
+            fuse = Fuse(server, writes, is_after=is_after, burnt=burnt)
+            server.database._database = fuse  # type: ignore[assignment]
+
+    def restart(self, person: Person, number: int) -> None:
+        name = server_of(person)
+        if name not in self.dead:
+            self.federation.all[name].restart()
+            self.note(f"{name} is restarted")
+
+    def revive(self, name: str) -> None:
+        self.federation.all[name]._start()
+        self.revived(name)
+        self.note(f"{name} is there again")
+
+    def revived(self, name: str) -> None:
+        self.dead.discard(name)
+        self.network.down.discard(name)
 
     def wait(self, person: Person, number: int) -> None:
         self.federation.time.advance(self.random.choice((10, 60, 600)))
@@ -208,7 +308,7 @@ class Scenario:
     def put(self, person: Person, target: str, body: dict[str, Any]) -> Answer:
         return person.request("PUT", path("rooms", self.room) + target, body)
 
-    def set(self, person: Person, type_: str, content: dict[str, Any]) -> Answer:
+    def put_state(self, person: Person, type_: str, content: dict[str, Any]) -> Answer:
         answer = self.put(person, path("state", type_, ""), content)
         self.note(f"{person} sets {type_}: {answer.status}")
         return answer
@@ -217,15 +317,29 @@ class Scenario:
 
     def end(self) -> None:
         """Everybody hears everybody, and says something that rests on all of it."""
+        for name in NAMES:
+            crash(self.federation.all[name])  # no fuse burns any more
+            self.revived(name)
         self.federation.heal()
+        unanswered, self.unanswered = self.unanswered, []
+        for person, text in unanswered:
+            self.utter(person, text)
+        self.lift_acl()
         for round_ in range(2):
             for index, person in enumerate(self.people):
-                text = f"end{round_}.{index}"
-                self.put(person, f"/send/m.room.message/{text}", {"msgtype": "m.text", "body": text})
+                self.utter(person, f"end{round_}.{index}")
                 self.federation.settle(3)
         self.federation.heal(after_s=600)
         for person in self.people:
             self.read_back(person)
+
+    def lift_acl(self) -> None:
+        for person in self.people:
+            if (
+                person.request("GET", path("rooms", self.room, "state", "m.room.server_acl", "")).status
+                == 200
+            ):
+                self.put_state(person, "m.room.server_acl", {"allow": ["*"]})
 
     def read_back(self, person: Person) -> list[str]:
         """The IDs of all that paging shows: what a server missed while nobody of it was there is fetched."""
@@ -254,7 +368,14 @@ class Scenario:
             for name in members
             if all(any(server_of(person) == name for person in views[other]) for other in members)
         }
+        for name in list(agreed):
+            agreed -= self.denied_by(name)
         return {name: [p for p in views[name] if server_of(p) == name] for name in sorted(agreed)}
+
+    def denied_by(self, name: str) -> set[str]:
+        """Whom the server hears no more: nobody there could lift its ACL."""
+        acl = self.federation.state_of(self.room, name).get(("m.room.server_acl", ""))
+        return set(self.federation.pdu(acl, name)["content"].get("deny", ())) if acl else set()
 
     def joined_by(self, name: str) -> list[Person]:
         """Who is joined, as a server has it."""
@@ -288,8 +409,16 @@ class Scenario:
         twice = [event_id for event_id, count in shown.items() if count > 1]
         assert not twice, f"{person} sees {twice} twice"
         kept = self.federation.events_of(self.room, name)
+        said = Counter(self.bodies(name))
+        again = [text for text, count in said.items() if count > 1]
+        assert not again, f"{again} was said once, and {name} has it more often"
         lost = [sent.text for sent in self.sent if sent.server == name and sent.event_id not in kept]
         assert not lost, f"{name} said yes to {lost} and does not have it"
+
+    def bodies(self, name: str) -> list[str]:
+        """Of all messages that the server accepted."""
+        pdus = (self.federation.pdu(id_, name) for id_ in self.federation.accepted(self.room, name))
+        return [pdu["content"]["body"] for pdu in pdus if "body" in pdu["content"]]
 
 
 def server_of(person: Person) -> str:

@@ -5,17 +5,17 @@ server listens behind it.
 """
 
 import json
-import os
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterable
+import sqlite3
+from contextlib import closing
+from enum import IntEnum
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg2
 
 from tests.peers.federation.synapse import synapse_python
 from tests.support.certificates import Authority, Issued
-from tests.support.server_process import ROOT, ServerProcess, free_port
+from tests.support.server_process import Place, ServerProcess, free_port
 
 POSTROOM = """\
 server_name: {name}
@@ -37,6 +37,24 @@ federation:
   trusted_key_servers: []
 """
 
+
+class Verdict(IntEnum):
+    """What a server makes of an event it keeps. Outliers are known, but have no place in the history."""
+
+    ACCEPTED = 0
+    REJECTED = 1
+    SOFT_FAILED = 2
+    OUTLIER = 3
+
+
+class Kept(NamedTuple):
+    """An event that a server keeps."""
+
+    verdict: Verdict
+    depth: int
+    sender: str
+
+
 UNLIMITED = {"per_second": 10_000, "burst_count": 10_000}
 
 
@@ -45,25 +63,25 @@ class Peer(ServerProcess):
 
     def __init__(
         self, folder: Path, authority: Authority, host: str, *, proxied: bool = False,
-        database: str = "sqlite:///homeserver.db",
+        database: str = "sqlite:///homeserver.db", place: Place | None = None,
     ) -> None:  # fmt: skip
-        self.host = host
-        self.public_port = free_port(host)
-        self.behind = free_port(host) if proxied else self.public_port
+        with (place or Place()).entered():
+            self.public_port = free_port(host)
+            self.behind = free_port(host) if proxied else self.public_port
         self.name = f"{host}:{self.public_port}"
         self.ca_file = authority.file
         self.certificate: Issued = authority.issue(host)
-        super().__init__(folder, database=database, host=host)
+        super().__init__(folder, database=database, host=host, place=place)
 
-    def reset_destinations(self, names: Iterable[str]) -> None:
-        """Try again now those that could not be reached, as far as there is a way to ask for it."""
+    def kept(self, room: str) -> dict[str, Kept]:
+        """All events it keeps of the room, by its database."""
+        raise NotImplementedError
 
 
 class PostroomPeer(Peer):
     """Ours, started as its owner would."""
 
     kind = "postroom"
-    _token: str | None = None
 
     def config_text(self) -> str:
         return POSTROOM.format(
@@ -71,29 +89,20 @@ class PostroomPeer(Peer):
             certificate=self.certificate.certificate, key=self.certificate.key, ca_file=self.ca_file,
         )  # fmt: skip
 
-    def reset_destinations(self, names: Iterable[str]) -> None:
-        """As an operator does."""
-        token = self._operator()
-        for name in names:
-            _post(f"{self.url}/_postroom/admin/v1/federation/destinations/{name}/reset", {}, token)
-
-    def _operator(self) -> str:
-        """The access token of an account that may use the administration API, made beside the server."""
-        if self._token is None:
-            command = [sys.executable, "-m", "homeserver", "add-user", "operator", "--admin"]
-            subprocess.run(
-                [*command, "--config", str(self.config), "--password-stdin"],
-                input="the operator's password", text=True, check=True, capture_output=True,
-                cwd=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
-            )  # fmt: skip
-            login = {
-                "type": "m.login.password",
-                "identifier": {"type": "m.id.user", "user": "operator"},
-                "password": "the operator's password",
-            }
-            answer = _post(f"{self.url}/_matrix/client/v3/login", login)
-            self._token = str(answer["access_token"])
-        return self._token
+    def kept(self, room: str) -> dict[str, Kept]:
+        query = """
+            SELECT e.event_id, e.status, e.raw FROM events AS e JOIN rooms ON rooms.nid = e.room_nid
+            WHERE rooms.room_id = '{}'""".format(room.replace("'", "''"))
+        if self.database.startswith("postgresql:"):
+            with closing(psycopg2.connect(self.database)) as connection, connection.cursor() as cursor:
+                cursor.execute(query)
+                rows = cursor.fetchall()
+        else:
+            rows = _sqlite_rows(self.folder / "data" / self.database.removeprefix("sqlite:///"), query)
+        pdus = ((event_id, status, json.loads(bytes(raw))) for event_id, status, raw in rows)
+        return {
+            event_id: Kept(Verdict(status), pdu["depth"], pdu["sender"]) for event_id, status, pdu in pdus
+        }
 
 
 class SynapsePeer(Peer):
@@ -110,6 +119,25 @@ class SynapsePeer(Peer):
     def config_text(self) -> str:
         (self.folder / "log.yaml").write_text(json.dumps(_LOGGING))
         return json.dumps(self._settings(), indent=1)
+
+    def kept(self, room: str) -> dict[str, Kept]:
+        query = """
+            SELECT e.event_id, e.outlier, e.rejection_reason IS NOT NULL OR EXISTS
+                (SELECT 1 FROM rejections AS r WHERE r.event_id = e.event_id), j.internal_metadata,
+                e.depth, e.sender
+            FROM events AS e JOIN event_json AS j ON j.event_id = e.event_id WHERE e.room_id = '{}'"""
+        found = {}
+        rows = _sqlite_rows(self.folder / "synapse.db", query.format(room.replace("'", "''")))
+        for event_id, is_outlier, is_rejected, metadata, depth, sender in rows:
+            is_soft_failed = json.loads(metadata).get("soft_failed")
+            verdict = (
+                Verdict.REJECTED if is_rejected
+                else Verdict.OUTLIER if is_outlier
+                else Verdict.SOFT_FAILED if is_soft_failed
+                else Verdict.ACCEPTED
+            )  # fmt: skip
+            found[event_id] = Kept(verdict, depth, sender)
+        return found
 
     def _settings(self) -> dict[str, object]:
         folder = self.folder
@@ -141,6 +169,7 @@ class SynapsePeer(Peer):
             "allow_public_rooms_without_auth": True,
             "room_list_publication_rules": [{"action": "allow"}],
             "allow_per_room_profiles": True,
+            "filter_timeline_limit": 10_000,
             "enable_authenticated_media": True,
             "bcrypt_rounds": 4,
             "caches": {"sync_response_cache_duration": "0s"},
@@ -165,20 +194,9 @@ class SynapsePeer(Peer):
         }
 
 
-def _post(url: str, body: dict[str, object], token: str | None = None) -> dict[str, object]:
-    """An answer of 200, or 404: a server nothing was ever sent to is not known."""
-    headers = {"Content-Type": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found: dict[str, object] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return {}
-        raise AssertionError(f"{url}: {error.code} {error.read()[:300]!r}") from error
+def _sqlite_rows(file: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=30)) as connection:
+        return connection.execute(query).fetchall()
 
 
 def _limits() -> dict[str, object]:

@@ -1,199 +1,236 @@
-"""Servers that lose sight of one another, stop, and are killed: in the end all have the same room.
+"""Three Postrooms and a Synapse that lose sight of one another, stop, and are killed: in the end all have the
+same room, with everything in it that a server said yes to, once.
 
-In CI a few of everything. POSTROOM_FEDERATION=full: a Synapse in the room too, 5,000 events missed by one
-server, twenty kills, and 200 histories in memory (`python -m tests.peers.federation.scenarios` runs those
-alone, quicker).
+In CI a few of everything. POSTROOM_FEDERATION=full: 5,000 events missed by one server, forty kills, 200
+histories on servers that are processes (`real_histories`), and 400 in memory (`scenarios`).
 """
 
 import logging
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
+from tests.conftest import FIGURE
 from tests.peers.conftest import missing
-from tests.peers.federation.people import Neighbour, Outside
-from tests.peers.federation.proxies import Proxies
+from tests.peers.federation.real_histories import KINDS, History, found_club
 from tests.peers.federation.scenarios import in_memory
-from tests.peers.federation.servers import Peer, PostroomPeer, SynapsePeer
 from tests.peers.federation.synapse import NoSynapse, synapse_python
+from tests.peers.federation.village import Gathering, Village, settled
+from tests.peers.federation.wires import Fault
 from tests.support.certificates import Authority
 from tests.support.database import Databases
 
 IS_FULL = os.environ.get("POSTROOM_FEDERATION") == "full"
-HISTORIES = 200 if IS_FULL else 10
+HISTORIES = 200 if IS_FULL else 4
+IN_MEMORY = 400 if IS_FULL else 16
 MISSED = 5_000 if IS_FULL else 300
-KILLS = 20 if IS_FULL else 4
-PATIENCE_S = 120
+KILLS = 40 if IS_FULL else 4
+OUTAGE_S = 10.0 if IS_FULL else 3.0
+HEALED_WITHIN_S = 10.0
+"""After OUTAGE_S; twice that is added where packets vanished: TCP, too, waits longer each time."""
 
+Figure = Callable[[str], None]
+
+on_servers = pytest.mark.xdist_group("village")
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class Village:
-    """Servers behind proxies, a person on each, all in one room. `said`: events the servers said yes to."""
+@pytest.fixture(scope="module")
+def village(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, databases: Databases
+) -> Iterator[Village]:
+    """All of the module's tests share the servers, each has a room of its own."""
+    try:
+        synapse_python()
+    except NoSynapse as error:
+        missing(str(error))
+    url = databases.empty("postgresql")
+    with settled(tmp_path_factory.mktemp("village"), authority, KINDS, postgresql_url=url) as village:
+        yield village
 
-    proxies: Proxies
-    servers: list[Outside]
-    people: list[Neighbour] = field(default_factory=list)
-    room: str = ""
-    said: list[str] = field(default_factory=list)
-    texts: set[str] = field(default_factory=set)
 
-    @property
-    def peers(self) -> list[Peer]:
-        return [server.process for server in self.servers]  # type: ignore[misc]
+@pytest.fixture(scope="module")
+def club(village: Village) -> str:
+    return found_club(village)
 
-    def meet(self, **wishes: Any) -> None:
-        """Everybody comes into one room."""
-        self.people = [server.register(f"p{number}") for number, server in enumerate(self.servers)]
-        first, *others = self.people
-        power = {person.user_id: 100 for person in self.people}
-        wishes = {"preset": "public_chat", "room_version": "11", **wishes}
-        self.room = first.create_room(power_level_content_override={"users": power}, **wishes)
-        for person in others:
-            person.join_from(self.room, self.servers[0].name)
-        for person in self.people:
-            for other in self.people:
-                person.sees_member_soon(self.room, other, "join")
 
-    def say(self, person: Neighbour, text: str) -> None:
-        self.said.append(person.send(self.room, text))
-        self.texts.add(text)
-
-    def is_one_again(self, *, within: float = PATIENCE_S) -> None:
-        """After a word from each, all have the same state, and everything that was said, once."""
-        for person in self.people:
-            self.say(person, f"{person} is here {len(self.said)}")
-        words = self.said[-len(self.people) :]
-        deadline = time.monotonic() + within
-        for person in self.people:
-            person.sees_soon(self.room, *words, within=max(5.0, deadline - time.monotonic()))
-        for person in self.people:
-            left = max(5.0, deadline - time.monotonic())
-            person.soon(partial(self.has_seen_all, person), "everything said", every=3, within=left)
-        for person in self.people:
-            person.soon(partial(self.has_same_state, person), "the same state", every=1, within=30)
-            shown = [event["event_id"] for event in person.history(self.room)]
-            assert len(shown) == len(set(shown)), "an event is there twice"
-            bodies = [event["content"].get("body") for event in person.history(self.room)]
-            said = [body for body in bodies if body in self.texts]
-            assert len(said) == len(set(said)), "something was said once and is there twice"
-
-    def has_seen_all(self, person: Neighbour) -> bool:
-        unseen = set(self.said) - {event["event_id"] for event in person.history(self.room)}
-        assert not unseen, f"{len(unseen)} of {len(self.said)} events are not there"
-        return True
-
-    def has_same_state(self, person: Neighbour) -> bool:
-        mine, first = person.state_ids(self.room), self.people[0].state_ids(self.room)
-        differing = {key for key in mine.keys() | first.keys() if mine.get(key) != first.get(key)}
-        assert not differing, f"{person} differs in {differing}"
-        return True
+@pytest.fixture(autouse=True)
+def whole_again(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did to the village."""
+    yield
+    if "village" in request.fixturenames:
+        village: Village = request.getfixturevalue("village")
+        village.wires.heal()
+        village.start_all()
 
 
 @pytest.fixture
-def village(tmp_path: Path, authority: Authority) -> Iterator[Village]:
-    """Three Postrooms; with POSTROOM_FEDERATION=full a Synapse besides."""
-    proxies = Proxies()
-    kinds: list[type[Peer]] = [PostroomPeer] * 3
-    if IS_FULL:
-        try:
-            synapse_python()
-            kinds.append(SynapsePeer)
-        except NoSynapse as error:
-            missing(str(error))
-    peers = [
-        kind(tmp_path / f"server{number}", authority, f"127.0.0.{number + 11}", proxied=True)
-        for number, kind in enumerate(kinds)
-    ]
-    try:
-        for peer in peers:
-            proxies.add(peer)
-            peer.start()
-        yield Village(proxies, [Outside(peer) for peer in peers])
-    finally:
-        for peer in peers:
-            peer.end()
-        proxies.stop()
-    for peer in peers:
-        if isinstance(peer, PostroomPeer):
-            assert not peer.tracebacks(), peer.tracebacks()
+def figure(record_property: Callable[[str, object], None], request: pytest.FixtureRequest) -> Figure:
+    """What the run tells at its end, and through what it ran."""
+
+    def figure(told: str) -> None:
+        kind = request.getfixturevalue("village").wires.kind
+        record_property(FIGURE, f"{told} ({kind})")
+
+    return figure
 
 
-def test_both_sides_of_a_partition_write(village: Village) -> None:
-    village.meet()
-    first, second, third, *_ = village.people
-    village.proxies.isolate(village.peers[0])
-    for number in range(10):
-        for person in village.people:
-            village.say(person, f"{person} alone {number}")
-    first.set_state(village.room, "m.room.name", {"name": "first"})
-    second.set_state(village.room, "m.room.name", {"name": "second"})
-    third.set_state(village.room, "m.room.topic", {"topic": "third"})
-    levels = first.state_of(village.room, "m.room.power_levels")
-    first.set_state(village.room, "m.room.power_levels", {**levels, "events_default": 1})
-    second.set_state(village.room, "m.room.power_levels", {**levels, "invite": 42})
-    village.proxies.heal()
-    village.is_one_again()
+def everybody_writes(gathering: Gathering, when: str, *, times: int = 5) -> None:
+    for number in range(times):
+        for person in gathering.people:
+            gathering.say(person, f"{person} {when}: {number}")
+    gathering.write_diaries()
 
 
-def test_every_pair_is_parted_in_turn(village: Village) -> None:
-    """What one cannot tell another directly, it learns from the third."""
-    village.meet()
-    peers = village.peers
-    for index, (one, other) in enumerate(((0, 1), (1, 2), (0, 2))):
-        village.proxies.cut(peers[one], peers[other])
-        for number in range(5):
-            for person in village.people:
-                village.say(person, f"{person} in part {index}: {number}")
-        village.people[index].set_state(village.room, "m.room.topic", {"topic": f"{index}"})
-        village.proxies.heal()
-    village.is_one_again()
+def quarrel(gathering: Gathering) -> None:
+    """What cannot all be true at once."""
+    room = gathering.room
+    first, second, third, _ = gathering.people
+    for person in gathering.people:
+        person.set_state(room, "m.room.name", {"name": f"{person}'s"})
+    third.set_state(room, "m.room.topic", {"topic": "third"})
+    levels = first.state_of(room, "m.room.power_levels")
+    first.set_state(room, "m.room.power_levels", {**levels, "events_default": 1})
+    second.set_state(room, "m.room.power_levels", {**levels, "invite": 42})
+    late = gathering.village.late
+    late[0].leave(room)
+    second.ban(room, late[0])
+    first.kick(room, late[1])
+    event_id = first.send(room, "I take this back")
+    first.redact(room, event_id)
 
 
-def test_a_server_that_was_off_catches_up(village: Village) -> None:
-    village.meet()
-    first, second, third, *_ = village.people
-    assert village.peers[2].stop() == 0
-    third.server.hang_up()  # type: ignore[attr-defined]
-    for number in range(MISSED // 2):
-        village.say(first, f"first, missed {number}")
-        village.say(second, f"second, missed {number}")
-        if number % 50 == 0:
-            first.set_state(village.room, "m.room.topic", {"topic": f"{number}"})
-    village.peers[2].start()
+def heals(gathering: Gathering, figure: Figure, what: str, *, within: float) -> None:
+    """The wires are whole: how soon do all know everything, before anybody speaks again?"""
+    gathering.village.wires.heal()
+    took = gathering.is_one_again()
+    figure(f"{what}: healed in {took:.1f} s")
+    assert took < within, f"healed in {took:.1f} s"
+
+
+@on_servers
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("shape", ["one", "pairs"])
+def test_both_sides_of_a_partition_write(village: Village, figure: Figure, shape: str, fault: Fault) -> None:
+    gathering = village.meet()
+    one, other, third, fourth = village.peers
     began = time.monotonic()
-    village.is_one_again(within=PATIENCE_S if not IS_FULL else 600)
-    print(f"caught up with {MISSED} events in {time.monotonic() - began:.1f} s")
+    if shape == "one":
+        village.wires.isolate(one, fault)
+    else:
+        for left in (one, fourth):
+            for right in (other, third):
+                village.wires.cut(left, right, fault)
+    everybody_writes(gathering, "alone")
+    quarrel(gathering)
+    time.sleep(max(0.0, began + OUTAGE_S - time.monotonic()))
+    within = HEALED_WITHIN_S + (2 * OUTAGE_S if fault is Fault.HANGS else 0)
+    heals(gathering, figure, f"{shape} cut off, {fault.value}, for {OUTAGE_S:.0f} s", within=within)
 
 
-def test_servers_are_killed(village: Village) -> None:
-    """SIGKILL, at any moment, of any server: what it said yes to is there, once, everywhere."""
-    seed = int(os.environ.get("POSTROOM_KILL_SEED", "1"))
-    random = Random(seed)
-    print(f"seed {seed}")
-    village.meet()
+@on_servers
+def test_nothing_gets_through_one_way(village: Village, figure: Figure) -> None:
+    """What is sent arrives; that it did, the sender does not learn. Nothing is there twice."""
+    gathering = village.meet()
+    one, other, _, fourth = village.peers
+    began = time.monotonic()
+    for deaf in (other, fourth):
+        village.wires.cut(deaf, one, one_way=True)
+    everybody_writes(gathering, "unheard")
+    time.sleep(max(0.0, began + OUTAGE_S - time.monotonic()))
+    heals(gathering, figure, f"one way for {OUTAGE_S:.0f} s", within=HEALED_WITHIN_S + 2 * OUTAGE_S)
+
+
+@on_servers
+def test_every_pair_is_parted_in_turn(village: Village, figure: Figure) -> None:
+    """What one cannot tell another directly, it learns from a third."""
+    gathering = village.meet()
+    peers = village.peers
+    for index, one in enumerate(peers):
+        for other in peers[index + 1 :]:
+            village.wires.cut(one, other, Fault.REFUSED)
+            everybody_writes(gathering, f"without {one.name} and {other.name}", times=2)
+            gathering.people[index].set_state(gathering.room, "m.room.topic", {"topic": f"{index}"})
+            village.wires.heal()
+    heals(gathering, figure, "every pair in turn", within=HEALED_WITHIN_S)
+
+
+@on_servers
+def test_a_link_comes_and_goes(village: Village, figure: Figure) -> None:
+    gathering = village.meet()
+    one, _, third, fourth = village.peers
+    for turn in range(10):
+        village.wires.cut(one, third, Fault.REFUSED if turn % 3 == 0 else Fault.HANGS)
+        village.wires.cut(one, fourth)
+        everybody_writes(gathering, f"in turn {turn}", times=1)
+        village.wires.heal()
+        time.sleep(0.1)
+    heals(gathering, figure, "a link that comes and goes", within=HEALED_WITHIN_S)
+
+
+@on_servers
+def test_lines_that_are_slow_and_lose_packets(village: Village, figure: Figure) -> None:
+    gathering = village.meet()
+    for peer in village.peers:
+        village.wires.slow_down(peer)
+    everybody_writes(gathering, "slowly", times=10)
+    took = gathering.is_one_again()
+    figure(f"bad lines everywhere: one in {took:.1f} s")
+
+
+@on_servers
+def test_a_server_that_was_off_catches_up(village: Village, figure: Figure) -> None:
+    gathering = village.meet()
+    first, second, third, fourth = gathering.people
+    assert village.peers[2].stop() == 0
+    village.servers[2].hang_up()
+    writers = [first, second, fourth] if IS_FULL else [first, second]
+    for number in range(MISSED // len(writers)):
+        for person in writers:
+            gathering.say(person, f"{person}, missed {number}")
+        if number % 50 == 0:
+            first.set_state(gathering.room, "m.room.topic", {"topic": f"{number}"})
+    village.peers[2].start()
+    took = gathering.is_one_again(within=600)
+    figure(f"caught up with {MISSED} events in {took:.1f} s")
+    assert third.state_ids(gathering.room) == first.state_ids(gathering.room)
+
+
+@on_servers
+def test_servers_are_killed(village: Village, figure: Figure) -> None:
+    """SIGKILL of any of them while all are busy. What was not answered is said again, as clients do."""
+    random = Random(int(os.environ.get("POSTROOM_KILL_SEED", "1")))
+    gathering = village.meet()
     for round_ in range(KILLS):
-        victim = random.randrange(3)
-        for number in range(random.randrange(5, 25)):
-            for person in village.people:
-                village.say(person, f"{person} in round {round_}: {number}")
-        village.peers[victim].kill()
-        village.servers[victim].hang_up()
-        for person in village.people[:victim] + village.people[victim + 1 :]:
-            village.say(person, f"{person} while {victim} is down in round {round_}")
-        village.peers[victim].start()
-    village.is_one_again()
+        victim = village.servers[round_ % 4]
+        everybody_writes(gathering, f"in round {round_}", times=random.randrange(3))
+        gathering.kill_while_busy(victim, f"in kill {round_}", after_s=random.uniform(0, 0.5))
+        for person in gathering.people:
+            if person.server is not victim:
+                gathering.say(person, f"{person} without {victim.name} in round {round_}")
+        village.start(victim)
+        gathering.repeat_unanswered()
+    took = gathering.is_one_again()
+    figure(f"{KILLS} kills, {len(gathering.said)} events said: one in {took:.1f} s")
 
 
+@on_servers
 @pytest.mark.parametrize("seed", range(1, HISTORIES + 1))
+def test_histories_on_servers(village: Village, club: str, figure: Figure, seed: int) -> None:
+    history = History(village, seed, club)
+    try:
+        outcome = history.run()
+    except BaseException:
+        print("\n".join(history.told))
+        raise
+    figure(f"version {history.version}: {outcome}")
+
+
+@pytest.mark.parametrize("seed", range(1, IN_MEMORY + 1))
 def test_histories_in_memory(seed: int, databases: Databases, tmp_path: Path) -> None:
     with in_memory(seed, databases, tmp_path) as scenario:
         logging.disable(logging.CRITICAL)  # servers that crash complain
