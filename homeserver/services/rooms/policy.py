@@ -33,7 +33,10 @@ class PolicyServer(NamedTuple):
 
 
 def policy_server(room: Room) -> PolicyServer | None:
-    """The policy server that the room uses now: it must have somebody in the room."""
+    """The policy server that the room uses now: another server, with somebody in the room.
+
+    Where it has our name, it is a program beside us: others ask it about our events, we cannot.
+    """
     event = room.events.get(POLICY_KEY)
     if event is None:
         return None
@@ -42,7 +45,7 @@ def policy_server(room: Room) -> PolicyServer | None:
     if not isinstance(via, str) or not isinstance(text, str):
         return None
     name = ServerName(via)
-    if name not in room.servers and name not in room.partial_servers:
+    if name not in room.other_servers():
         return None
     try:
         return PolicyServer(name, VerifyKey.from_base64(KEY_ID, text))

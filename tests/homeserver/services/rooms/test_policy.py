@@ -134,6 +134,21 @@ def test_events_of_the_policy_server_itself_keep_both_signatures(guarded: Guarde
     assert guarded.guard.asked == 0
 
 
+def test_a_room_that_names_us_is_one_without_a_policy_server(federation: Federation) -> None:
+    """Whatever signs in our name is another program's: others ask it about our events, we cannot."""
+    one, two = federation.servers("one", "two")
+    alice, bob = one.register("alice"), two.register("bob")
+    room = alice.create_room(preset="public_chat")
+    federation.join(bob, room, via="one")
+    key = SigningKey("policy_server", b"p" * 32).verify_key.to_base64()
+    alice.set_state(room, "m.room.policy", {"via": "one", "public_keys": {"ed25519": key}})
+    sent = alice.send(room, "hello")
+    event = made(federation, "two", room, "m.room.message", bob.user_id, {"body": "hello"})
+    receive(federation, "one", room, [event], origin="two")
+    assert federation.events_of(room, "one")[event.event_id].status == 0
+    assert alice.sees(room, sent)
+
+
 def test_we_are_no_policy_server(guarded: Guarded) -> None:
     server = guarded.guard.server
     answer = server.request("POST", SIGN, {"type": "m.room.message"})
