@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.peers.federation.servers import Peer
 
-STORES = ("federation_api", "key_server", "media_api", "relay_api", "room_server", "sync_api")
+STORES = ("federation_api", "key_server", "media_api", "mscs", "relay_api", "room_server", "sync_api")
 
 
 class NoDendrite(Exception):
