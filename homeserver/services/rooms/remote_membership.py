@@ -47,6 +47,7 @@ MOST_SERVERS = 10
 """Asked for one wish."""
 MOST_TOLD = 3
 """Tried for a leave, which happens anyhow."""
+TELL_AGAIN_AFTER_S = (60.0, 600.0, 3_600.0, 6 * 3_600.0, 24 * 3_600.0)
 
 
 class RemoteMembership:
@@ -65,6 +66,7 @@ class RemoteMembership:
         self._drafting = drafting
         self._client = client
         self._policy = PolicySignatures(client)
+        self._tasks = ground.tasks
         self._receiving = receiving
 
     async def join(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
@@ -104,20 +106,45 @@ class RemoteMembership:
         await self._with_help(change.room_id, servers, attempt)
 
     async def leave(self, change: Change, content: JsonObject) -> None:
-        """Refuse an invite or take back a knock. Where no server can be told, it ends for the user alone."""
+        """Refuse an invite or take back a knock. Where no server can be told now, it ends for the user."""
         servers = (await self._candidates(change, (), None))[:MOST_TOLD]
-
-        async def attempt(server: ServerName) -> None:
-            template = await self._client.make_leave(server, change.room_id, change.target)
-            done = self._completed(template.room_version, template.event, change, content)
-            await self._client.send_leave(server, change.room_id, done.event.event_id, dict(done.event.pdu))
-            await self._receiving.accept_outside(change.room_id, done.version, done.event.pdu, stripped=())
-
         try:
-            await self._with_help(change.room_id, servers, attempt)
+            done = await self._told_leave(change, content, servers)
         except MatrixError as error:
             logger.info("%s leaves %s without telling: %s", change.target, change.room_id, error)
             await self._receiving.leave_outside(change.room_id, change.target)
+            telling = self._tell_leave_later(change, content, servers)
+            self._tasks.start(f"tell that {change.target} left {change.room_id}", telling)
+        else:
+            await self._receiving.accept_outside(change.room_id, done.version, done.event.pdu, stripped=())
+
+    async def _told_leave(
+        self, change: Change, content: JsonObject, servers: Sequence[ServerName]
+    ) -> Completed:
+        async def attempt(server: ServerName) -> Completed:
+            template = await self._client.make_leave(server, change.room_id, change.target)
+            done = self._completed(template.room_version, template.event, change, content)
+            await self._client.send_leave(server, change.room_id, done.event.event_id, dict(done.event.pdu))
+            return done
+
+        return await self._with_help(change.room_id, servers, attempt)
+
+    async def _tell_leave_later(
+        self, change: Change, content: JsonObject, servers: Sequence[ServerName]
+    ) -> None:
+        """Who invited sees the invite stand until they are told. No longer than this process lives."""
+        for pause_s in TELL_AGAIN_AFTER_S:
+            await self._clock.sleep(pause_s)
+            outside = await self._receiving.outside(change.room_id, change.target)
+            if outside is None or outside.event_nid:  # invited again, or in the room
+                return
+            try:
+                await self._told_leave(change, content, servers)
+            except RoomUnreachable:
+                continue
+            except MatrixError as error:
+                logger.info("Nobody is told any more that %s left: %s", change.target, error)
+            return
 
     async def invite(self, room: Room, change: Change, content: JsonObject) -> None:
         """Invite a user of another server, which signs the invite too.

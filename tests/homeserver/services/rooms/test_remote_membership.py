@@ -172,6 +172,27 @@ def test_an_invite_is_refused_although_nobody_can_be_told(
     bob.forget(room)
 
 
+def test_that_an_invite_was_refused_is_told_when_that_can_be(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room, other = alice.create_room(), alice.create_room()
+    for place in (room, other):
+        alice.invite(place, bob)
+    federation.part("one", "two")
+    for place in (room, other):
+        bob.leave(place)
+    federation.time.advance(61)
+    federation.network.heal()
+    assert alice.membership_of(room, bob) == "invite"
+    alice.kick(other, bob)
+    federation.settle()
+    alice.invite(other, bob)
+    assert other in bob.sync().invites
+    federation.time.advance(601)
+    assert alice.membership_of(room, bob) == "leave"
+    assert alice.membership_of(other, bob) == "invite"
+
+
 def test_an_invite_is_refused_although_nobody_answers(
     federation: Federation, alice: Person, bob: Person
 ) -> None:
