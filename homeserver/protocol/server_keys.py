@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import orjson
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
 from homeserver.protocol.errors import Unauthorized
@@ -25,6 +26,8 @@ from homeserver.protocol.signatures import (
 LONGEST_VALIDITY_MS = 7 * 86_400_000
 """However long a server says its keys are good: "the lesser of this field and 7 days into the future"."""
 MAX_KEYS = 100
+MAX_KEPT_BYTES = 64 * 1024
+"""Of one server: its document is kept with each of its keys, so a long one is kept with few."""
 MAX_KEY_ID_CHARACTERS = 200
 
 KNOWN_TO_EVERYBODY = frozenset(
@@ -67,7 +70,8 @@ class OldKey(NamedTuple):
 def check_document(document: JsonObject, server_name: ServerName, *, now_ms: int) -> KeyDocument:
     """Read a document that should be about `server_name`. Validity is cut to seven days from now.
 
-    Keys of unknown kinds, unusable keys and keys whose secret is public are left out.
+    Keys of unknown kinds, unusable keys and keys whose secret is public are left out, and old ones where
+    there are more than anybody needs.
     Raises BadKeyDocument unless the document is signed with one of its current keys, and with none wrongly.
     """
     if document.get("server_name") != server_name:
@@ -81,14 +85,14 @@ def check_document(document: JsonObject, server_name: ServerName, *, now_ms: int
         for key, _ in _keys(document.get("verify_keys"), server_name)
     }
     _check_signatures(document, server_name, current)
-    keys = {}
+    keys = dict(current)
     for key, entry in _keys(document.get("old_verify_keys"), server_name):
         expired = entry.get("expired_ts")
         if isinstance(expired, int) and not isinstance(expired, bool):
-            keys[key.key_id] = PublishedKey(key, min(expired, now_ms))
-    keys.update(current)
-    safe = {key_id: key for key_id, key in keys.items() if not is_known_to_everybody(key.key)}
-    return KeyDocument(server_name, safe, valid_until_ms, document)
+            keys.setdefault(key.key_id, PublishedKey(key, min(expired, now_ms)))
+    most = max(1, MAX_KEPT_BYTES // _size(document))
+    safe = [(key_id, key) for key_id, key in keys.items() if not is_known_to_everybody(key.key)]
+    return KeyDocument(server_name, dict(safe[:most]), valid_until_ms, document)
 
 
 def is_known_to_everybody(key: VerifyKey) -> bool:
@@ -110,6 +114,13 @@ def own_document(
         },
     }
     return sign_json(document, server_name, key)
+
+
+def _size(document: JsonObject) -> int:
+    try:
+        return len(orjson.dumps(document))
+    except TypeError:  # what no signature covers may be nested as deep as anybody likes
+        raise BadKeyDocument("The document cannot be kept") from None
 
 
 def _keys(listed: Json, server_name: ServerName) -> list[tuple[VerifyKey, Mapping[str, Json]]]:

@@ -10,7 +10,7 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.remote import federation_answers as answers
 from homeserver.remote.federation_requests import Effort, SignedRequests
 
-MAX_DOCUMENT_BYTES = 64 * 1024
+MAX_DOCUMENT_BYTES = 32 * 1024
 DIRECT = Effort(timeout_s=10.0, max_bytes=MAX_DOCUMENT_BYTES, insist=True)
 NOTARY = Effort(timeout_s=30.0, max_bytes=10 * 1024 * 1024)
 

@@ -20,6 +20,8 @@ MAX_SERVERS = 500
 MAX_FETCHES = 30
 """So many servers are asked for the sake of one request; of others, what is known is told."""
 OTHERS_PER_SERVER = 10
+MAX_BYTES = 2 * 1024 * 1024
+"""Of documents in one answer, which anybody may ask for: who wants more asks for fewer servers."""
 
 
 class Notary:
@@ -52,8 +54,13 @@ class Notary:
         if stale:
             await gather(*(self._key_ring.refresh(server) for server in stale[:MAX_FETCHES]))
             documents.update(await self._documents(stale))
+        left = MAX_BYTES
         for server, keys in servers.items():
-            found += [self._sign(raw) for raw in _chosen(documents.get(server, ()), keys)]
+            for raw in _chosen(documents.get(server, ()), keys):
+                left -= len(raw)
+                if left < 0:
+                    return found
+                found.append(self._sign(raw))
         return found
 
     async def _documents(self, servers: Sequence[ServerName]) -> dict[ServerName, list[StoredDocument]]:

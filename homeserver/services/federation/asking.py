@@ -143,7 +143,7 @@ def _is_about(raw: bytes, origin: ServerName) -> bool:
     """Did the origin's own users send it, or is it about their membership?"""
     pdu = orjson.loads(raw)
     named = [pdu["sender"], pdu.get("state_key") if pdu["type"] == event_types.MEMBER else None]
-    return any(isinstance(user_id, str) and user_id.endswith(f":{origin}") for user_id in named)
+    return any(isinstance(user_id, str) and user_id.partition(":")[2] == origin for user_id in named)
 
 
 def _emptied(version: RoomVersion, raw: bytes) -> bytes:

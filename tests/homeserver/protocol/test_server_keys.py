@@ -132,3 +132,21 @@ def test_keys_nobody_should_trust_are_left_out(key_id: str, entry: Any) -> None:
 def test_old_keys_without_an_end_are_left_out(expired: Any) -> None:
     old = {OTHER.key_id: {"key": OTHER.verify_key.to_base64(), "expired_ts": expired}}
     assert list(check_document(document(old_verify_keys=old), SERVER, now_ms=NOW_MS).keys) == [KEY.key_id]
+
+
+def test_a_long_document_with_many_keys_is_kept_with_few() -> None:
+    """It is kept with each of them: anybody could fill a disk by being many servers."""
+    old = {
+        f"ed25519:old{number}": {"key": OTHER.verify_key.to_base64(), "expired_ts": 5} for number in range(90)
+    }
+    assert len(check_document(document(old_verify_keys=old), SERVER, now_ms=NOW_MS).keys) <= 8
+    few = dict(list(old.items())[:10])
+    assert len(check_document(document(old_verify_keys=few), SERVER, now_ms=NOW_MS).keys) == 11
+
+
+def test_a_document_with_something_deep_that_nobody_signed() -> None:
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(BadKeyDocument):
+        check_document({**document(), "unsigned": deep}, SERVER, now_ms=NOW_MS)

@@ -10,7 +10,7 @@ from homeserver import __version__
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.server_keys import check_document, own_document
-from homeserver.protocol.signatures import SigningKey, VerifyKey, verify_json
+from homeserver.protocol.signatures import SigningKey, VerifyKey, sign_json, verify_json
 from homeserver.runtime.http_client import HttpAnswer, HttpRequest
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
@@ -178,6 +178,22 @@ def test_a_key_that_was_asked_for(us: WholeServer, them: Other, time: FakeClock)
     assert len(query_many(us, {THEM: wanted})) == 1
     assert query_many(us, {THEM: {"ed25519:unknown": {}}}) == []
     assert them.asked == 1
+
+
+def test_an_answer_has_a_size_whatever_others_published(
+    us: WholeServer, network: Network, time: FakeClock
+) -> None:
+    """Anybody may ask: what they get must cost no more than a little memory and a few signatures."""
+    names = [f"s{number}.example" for number in range(100)]
+    for name in names:
+        document = own_document(ServerName(name), THEIR_KEY, (), valid_until_ms=time.now_ms() + DAY_MS)
+        document = sign_json({**document, "padding": "x" * 30_000}, ServerName(name), THEIR_KEY)
+        network.add(name, lambda _, document=document: HttpAnswer(200, {}, orjson.dumps(document)))
+    for start in range(0, 100, 25):
+        query_many(us, {name: {} for name in names[start : start + 25]})
+    found = query_many(us, {name: {} for name in names})
+    assert 10 < len(found) < 100
+    assert len(orjson.dumps(found)) < 3_000_000
 
 
 def test_one_request_makes_us_ask_only_so_many(us: WholeServer, network: Network) -> None:

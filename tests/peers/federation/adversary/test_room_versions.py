@@ -175,11 +175,7 @@ def test_aliases_of_another_server(alice: Person, mallory: Adversary, version: s
 @pytest.mark.parametrize("version", ALL)
 def test_knocking(alice: Person, third: Adversary, version: str) -> None:
     room = alice.create_room(room_version=version)
-    rule = {"join_rule": "knock"}
-    if int(version) < 7:
-        alice.set_state(room, "m.room.join_rules", rule)
-    else:
-        alice.set_state(room, "m.room.join_rules", rule)
+    alice.set_state(room, "m.room.join_rules", {"join_rule": "knock"})
     template = third.request("GET", f"{V1}/make_knock{event_path(room, third.user)}?ver={version}")
     if int(version) < 7:
         assert template.status == 403, template.json
