@@ -25,7 +25,7 @@ from homeserver.config.server import Listener
 from homeserver.config.signing_key import UnusableSigningKey, make_signing_key, read_signing_key
 from homeserver.http.routing import Route, Router
 from homeserver.http.server import HttpServer
-from homeserver.http.tls import ServerTls, UnusableCertificate
+from homeserver.http.tls import ServerTls, UnusableCertificate, strict_transport_security
 from homeserver.protocol.signatures import SigningKey
 from homeserver.runtime.concurrency import gather
 from homeserver.runtime.database import CannotStart
@@ -73,8 +73,11 @@ def build_door(
 ) -> Door:
     """A server for one listener, with the routes it is to have."""
     router = build_router(config, listener, services, runtime.metrics, observer)
-    server = HttpServer(router, runtime.clock, trusted_proxies=listener.trusted_proxies)
-    tls = None if listener.tls is None else ServerTls(listener.tls.certificate, listener.tls.key)
+    tls, headers = None, None
+    if listener.tls is not None:
+        tls = ServerTls(listener.tls.certificate, listener.tls.key)
+        headers = strict_transport_security(listener.tls.hsts_days)
+    server = HttpServer(router, runtime.clock, trusted_proxies=listener.trusted_proxies, headers=headers)
     return Door(listener, server, tls)
 
 

@@ -123,8 +123,10 @@ def _with_path(database_url: str, folder: Path) -> str:
 
 def _with_paths(listeners: tuple[Listener, ...], folder: Path) -> tuple[Listener, ...]:
     return tuple(
-        listener
-        if listener.tls is None
-        else replace(listener, tls=Tls(folder / listener.tls.certificate, folder / listener.tls.key))
+        listener if listener.tls is None else replace(listener, tls=_below_folder(listener.tls, folder))
         for listener in listeners
     )
+
+
+def _below_folder(tls: Tls, folder: Path) -> Tls:
+    return replace(tls, certificate=folder / tls.certificate, key=folder / tls.key)

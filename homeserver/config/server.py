@@ -14,10 +14,14 @@ Api = Literal["client", "federation", "health", "metrics"]
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files. The certificate file holds the whole chain, the server's own certificate first."""
+    """PEM files. The certificate file holds the whole chain, the server's own certificate first.
+
+    `hsts_days`: for so long browsers shall speak to this host with TLS only; 0: they forget that they should.
+    """
 
     certificate: Path
     key: Path
+    hsts_days: int = setting(365, check=checks.between(0, 3_650))
 
 
 @dataclass(frozen=True)

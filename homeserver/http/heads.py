@@ -36,9 +36,13 @@ class Encoded(NamedTuple):
 class Heads:
     """Heads of answers given in the current second."""
 
-    __slots__ = ("_common", "_json", "json_200")
+    __slots__ = ("_common", "_everywhere", "_json", "json_200")
 
-    def __init__(self) -> None:
+    def __init__(self, everywhere: Mapping[str, str] | None = None) -> None:
+        """`everywhere`: headers of every answer, beside the usual ones."""
+        self._everywhere = CORS + "".join(
+            f"{name}: {value}\r\n" for name, value in (everywhere or {}).items()
+        )
         self._common = b""
         self._json: dict[int, bytes] = {}
         self.json_200 = b""
@@ -46,7 +50,7 @@ class Heads:
 
     def refresh(self, now_s: float) -> None:
         """Begin a new second."""
-        self._common = f"Date: {formatdate(now_s, usegmt=True)}\r\n{CORS}".encode()
+        self._common = f"Date: {formatdate(now_s, usegmt=True)}\r\n{self._everywhere}".encode()
         self._json = {}
         self.json_200 = self.json(200)
 

@@ -1,7 +1,7 @@
 """A listener: accepts connections, watches over their patience, and stops without losing an answer."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any, Protocol
 
@@ -55,11 +55,13 @@ class HttpServer(Factory):
         *,
         limits: Limits | None = None,
         trusted_proxies: Iterable[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`headers` stand on every answer."""
         self.router = router
         self.limits = limits or Limits()
         self.proxies = TrustedProxies(trusted_proxies)
-        self.heads = Heads()
+        self.heads = Heads(headers)
         self.tick = 1
         self.is_stopping = False
         self.connections: set[Connection] = set()

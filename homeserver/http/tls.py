@@ -13,6 +13,13 @@ from zope.interface import implementer  # type: ignore[import-untyped]
 
 logger = logging.getLogger(__name__)
 
+DAY_S = 86_400
+
+
+def strict_transport_security(days: int) -> dict[str, str]:
+    """The header that keeps browsers to TLS for so long; after 0 they forget it. RFC 6797 section 6.1"""
+    return {"Strict-Transport-Security": f"max-age={days * DAY_S}"}
+
 
 class UnusableCertificate(Exception):
     """The certificate or key file cannot be read, or they do not belong together."""

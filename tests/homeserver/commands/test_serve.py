@@ -3,16 +3,19 @@
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.crash_world import V3, registration
 from tests.support.http_client import Answer, HttpClient, Lost
 from tests.support.server_process import ROOT, ServerProcess, free_port
@@ -130,6 +133,24 @@ def test_two_servers_cannot_share_a_database(own: ServerProcess, server: ServerP
     done = serve(own.config)
     assert done.returncode == 1
     assert "already serves the database" in done.stderr
+
+
+def test_only_a_listener_with_tls_keeps_browsers_to_it(own: ServerProcess) -> None:
+    issued = Authority(own.folder).issue("localhost")
+    port = free_port()
+    own.config.write_text(
+        f"server_name: a.org\nlisteners:\n- {{port: {own.port}}}\n- {{port: {port}, "
+        f"tls: {{certificate: {issued.certificate}, key: {issued.key}, hsts_days: 30}}}}\n"
+    )
+    own.start()
+    context = ssl.create_default_context(cafile=str(own.folder / "ca.pem"))
+    secure = HTTPSConnection("localhost", port, timeout=10, context=context)
+    told = []
+    for connection in (secure, own.connection()):
+        connection.request("GET", "/health")
+        told.append(connection.getresponse().headers["Strict-Transport-Security"])
+        connection.close()
+    assert told == ["max-age=2592000", None]
 
 
 UNUSABLE = {

@@ -90,6 +90,7 @@ def test_tls_makes_https() -> None:
     tls = found.listeners[0].tls
     assert tls is not None
     assert (tls.certificate, tls.key) == (Path("/srv/postroom/data/a.pem"), Path("/etc/b.pem"))
+    assert tls.hsts_days == 365
 
 
 @pytest.mark.parametrize(

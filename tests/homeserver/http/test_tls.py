@@ -19,7 +19,7 @@ from homeserver.http.reply import Answer, Stream
 from homeserver.http.request import Request
 from homeserver.http.routing import Auth, Route, Router
 from homeserver.http.server import HttpServer
-from homeserver.http.tls import ServerTls, UnusableCertificate
+from homeserver.http.tls import ServerTls, UnusableCertificate, strict_transport_security
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import run
 from homeserver.runtime.reactor import EPollReactor
@@ -77,7 +77,7 @@ class Running:
     def __init__(self) -> None:
         self._reactor: Any = EPollReactor()
         router = Router(None, ROUTES, authenticate=lambda request, route: None)
-        self.server = HttpServer(router, Clock(self._reactor))
+        self.server = HttpServer(router, Clock(self._reactor), headers={"X-Everywhere": "yes"})
         self._thread = Thread(target=self._reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
 
     def listen(self, address: str = "127.0.0.1", tls: ServerTls | None = None) -> int:
@@ -135,6 +135,22 @@ def test_tls(running: Running, certificate: Certificate) -> None:
     assert isinstance(client.sock, ssl.SSLSocket)
     assert client.sock.selected_alpn_protocol() == "http/1.1"
     client.close()
+
+
+@pytest.mark.parametrize("target", ["/large", "/nowhere", "nonsense"])
+def test_some_headers_stand_on_every_answer(running: Running, target: str) -> None:
+    port = running.listen()
+    running.start()
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    client.request("GET", target)
+    assert client.getresponse().headers["X-Everywhere"] == "yes"
+    client.close()
+
+
+def test_browsers_are_kept_to_tls_or_let_go() -> None:
+    """RFC 6797 section 6.1.1"""
+    assert strict_transport_security(365) == {"Strict-Transport-Security": "max-age=31536000"}
+    assert strict_transport_security(0) == {"Strict-Transport-Security": "max-age=0"}
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
