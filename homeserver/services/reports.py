@@ -16,6 +16,7 @@ from homeserver.services.rooms.access import NotInRoom, joined_room
 from homeserver.storage.reports import NewReport, Report, ReportChoice, ReportStore
 
 MAX_REASON_BYTES = 8_192
+MOST_OF_REPORTER = 500
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,6 @@ class Reports:
         return NewReport(self._clock.now_ms(), requester.user_id, reason)
 
     async def _keep(self, report: NewReport) -> None:
-        number = await self._database.write(self._store.add, report)
+        number = await self._database.write(self._store.add, report, most=MOST_OF_REPORTER)
         about = report.event_id or report.room_id or report.user_id
         logger.info("%s reported %s to you: see report %d", report.reporter_id, about, number)

@@ -43,13 +43,29 @@ _COLUMNS = "report_id, received_ms, reporter_id, reason, room_id, event_id, user
 
 
 class ReportStore:
-    def add(self, txn: Transaction, report: NewReport) -> int:
-        """Keep it; its number."""
+    def add(self, txn: Transaction, report: NewReport, *, most: int) -> int:
+        """Keep it instead of what the reporter said of the same thing before; its number.
+
+        Of one reporter's reports the newest `most` stay.
+        """
+        txn.execute(
+            """
+            DELETE FROM reports WHERE reporter_id = %s AND COALESCE(room_id, '') = %s
+              AND COALESCE(event_id, '') = %s AND COALESCE(user_id, '') = %s""",
+            (report.reporter_id, report.room_id or "", report.event_id or "", report.user_id or ""),
+        )
         number = txn.value(
             """
             INSERT INTO reports (received_ms, reporter_id, reason, room_id, event_id, user_id, event)
             VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING report_id""",
             report,
+        )
+        txn.execute(
+            """
+            DELETE FROM reports WHERE reporter_id = %s AND report_id <= (
+                SELECT report_id FROM reports WHERE reporter_id = %s
+                ORDER BY report_id DESC LIMIT 1 OFFSET %s)""",
+            (report.reporter_id, report.reporter_id, most),
         )
         return int(number)
 

@@ -124,9 +124,9 @@ def test_any_text_can_be_a_reason(alice: Person, root: Person, room: str) -> Non
     assert reports(root)[0]["reason"] == "a\N{REPLACEMENT CHARACTER}b \N{PILE OF POO}"
 
 
-def test_reports_come_in_pages_with_the_newest_first(alice: Person, root: Person, room: str) -> None:
+def test_reports_come_in_pages_with_the_newest_first(alice: Person, root: Person) -> None:
     for number in range(5):
-        report_room(alice, room, reason=str(number))
+        report_user(alice, f"@{number}:test", reason=str(number))
     first = root.ask("GET", REPORTS, limit=3)
     rest = root.ask("GET", REPORTS, limit=3, **{"from": first["next"]})
     assert [report["reason"] for report in (*first["reports"], *rest["reports"])] == list("43210")
@@ -157,6 +157,27 @@ def test_a_report_that_was_dealt_with_is_deleted(alice: Person, root: Person, ro
     for method in ("GET", "DELETE"):
         root.ask(method, where, refused="M_NOT_FOUND")
         root.ask(method, f"{REPORTS}/many", refused="M_NOT_FOUND")
+
+
+def test_who_reports_again_replaces_what_they_said(
+    alice: Person, bob: Person, root: Person, room: str
+) -> None:
+    event_id = alice.send(room)
+    for reason in ("hm", "rude"):
+        report_event(bob, room, event_id, reason=reason)
+        report_room(bob, room, reason=reason)
+    report_room(alice, room, reason="hm")
+    assert [report["reason"] for report in reports(root)] == ["hm", "rude", "rude"]
+
+
+def test_of_each_reporter_the_newest_are_kept(
+    alice: Person, bob: Person, root: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeserver.services.reports.MOST_OF_REPORTER", 2)
+    report_user(bob, "@other:test", reason="bob's")
+    for number in range(4):
+        report_user(alice, f"@{number}:test", reason=str(number))
+    assert [report["reason"] for report in reports(root)] == ["3", "2", "bob's"]
 
 
 def test_guests_report_nothing(server: WholeServer, room: str) -> None:
