@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from homeserver.runtime.log_context import AddLogContext
 
 TEXT = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(context)s %(name)s: %(message)s"
 TIME = "%Y-%m-%dT%H:%M:%S"
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 QUIET = {"twisted": "warning"}
 """Loggers that say too much at `info`; a level the operator gives them wins."""
@@ -26,6 +30,10 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__(TEXT, TIME)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's spelling
+        """What others said, and is quoted in a message, must not look like a line of its own."""
+        return _UNPRINTABLE.sub(_escaped, super().formatMessage(record))
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, for log collectors."""
@@ -36,11 +44,15 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "context": getattr(record, "context", "-"),
-            "message": record.getMessage(),
+            "message": _HALF_PAIR.sub("\ufffd", record.getMessage()),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def open_log(file: Path | None, *, level: str, levels: Mapping[str, str], as_json: bool) -> logging.Handler:

@@ -266,5 +266,5 @@ def _lenient(version: RoomVersion) -> RoomVersion:
 
 
 def _json(status: int, value: Any) -> HttpAnswer:
-    body = value if isinstance(value, bytes) else orjson.dumps(value)
+    body = value if isinstance(value, bytes) else canonical_json.encode_lenient(value)
     return HttpAnswer(status, {"content-type": "application/json"}, body)

@@ -51,6 +51,19 @@ def test_a_line_says_when_how_bad_who_where_and_what(file: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_others_say_stays_in_its_line(file: Path, as_json: bool) -> None:
+    """Errors of other servers are quoted: they must not make up lines, nor move a cursor."""
+    open_file(file, json=as_json)
+    logger.info(
+        "evil.example says: %s", "no\n2026-01-01T00:00:00.000Z ERROR - all is lost\r\x1b[2J\u202e\ud800"
+    )
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1
+    assert "all is lost" in lines[0]
+    assert not {"\x1b", "\r"} & set(lines[0])
+
+
 def test_nobody_at_work_is_a_dash(file: Path) -> None:
     open_file(file)
     logger.info("Hello")

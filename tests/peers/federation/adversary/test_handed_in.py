@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.peers.federation.adversary.hostile import half_joined, invite
+from tests.peers.federation.adversary.hostile import half_joined, host, invite, join_hosted, still_works
 from tests.support.adversary import V1, V2, VERSIONS, Adversary, View, event_path
 from tests.support.people import Person
 
@@ -130,3 +130,57 @@ def test_numbers_in_what_describes_a_room(
     for _ in range(2):
         assert alice.sync(since=None).next_batch
         alice.server.restart()
+
+
+def nested(depth: int) -> Any:
+    deep: Any = []
+    for _ in range(depth):
+        deep = [deep]
+    return deep
+
+
+@pytest.mark.parametrize("depth", [100, 260, 900])
+def test_deep_nesting_in_what_describes_a_room(alice: Person, mallory: Adversary, depth: int) -> None:
+    """As deep as some readers bear, and some do not."""
+    content = {"name": "Lair", "deep": nested(depth)}
+    odd = {"type": "m.room.name", "state_key": "", "sender": mallory.user, "content": content}
+    pdu_body = invite(mallory, alice.user_id, state=[odd])
+    assert pdu_body.status < 500, pdu_body.json
+    for _ in range(2):
+        assert alice.sync(since=None).next_batch
+        alice.server.restart()
+
+
+@pytest.mark.parametrize("depth", [260, 900])
+@pytest.mark.parametrize("version", ["5", "11"])
+def test_deep_nesting_in_a_room_that_is_joined(
+    alice: Person, mallory: Adversary, version: str, depth: int
+) -> None:
+    """In the state, in an answer that fills a gap, and in an event that is sent."""
+    view = host(mallory, version)
+    deep = mallory.event(view, {"name": "Deep"}, type_="m.room.name", state_key="")
+    deep["content"]["deep"] = nested(depth)
+    view.state["m.room.name", ""] = deep
+    assert join_hosted(alice, mallory, view).status in (200, 403, 502)
+    if alice.joined_rooms():
+        del view.state["m.room.name", ""]
+        mallory.on(f"{V1}/get_missing_events", lambda _: (200, {"events": [deep]}))
+        mallory.on(f"{V1}/event/", lambda _: (200, {"pdus": [deep]}))
+        mallory.send([mallory.event(view, "follows", prev_events=["$" + "A" * 43])])
+        assert still_works(alice, view.room_id, view, mallory)
+    assert alice.sync(since=None).next_batch
+
+
+@pytest.mark.parametrize("what", ["leave", "knock"])
+@pytest.mark.parametrize("sender", ["@alice:test", "@x:innocent.example", "@x:evil.example"])
+def test_leaving_and_knocking_for_others(
+    alice: Person, mallory: Adversary, room: str, view: View, what: str, sender: str
+) -> None:
+    before = {key: event["event_id"] for key, event in alice.state(room).items()}
+    for key in {sender, alice.user_id} - ({sender} if sender == mallory.user else set()):
+        pdu = mallory.event(view, {"membership": what}, type_="m.room.member", state_key=key, sender=sender)
+        version = V2 if what == "leave" else V1
+        answer = mallory.request("PUT", f"{version}/send_{what}{event_path(room, view.name(pdu))}", pdu)
+        if sender != key or sender != "@x:evil.example":
+            assert 400 <= answer.status < 500, (sender, key, answer.json)
+    assert {key: event["event_id"] for key, event in alice.state(room).items()} == before
