@@ -19,7 +19,7 @@ from homeserver.protocol import canonical_json
 from homeserver.protocol.errors import NotJson
 from homeserver.protocol.json_values import Json, JsonObject
 
-MOST_TOKENS = 1_000_000
+MOST_TOKENS = 250_000
 MOST_REWRITTEN_BYTES = 4 * 1024 * 1024
 
 _WHITESPACE = b" \t\r\n"

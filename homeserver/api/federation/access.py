@@ -28,6 +28,11 @@ from homeserver.services.rate_limits import RateLimits, network_of
 MAX_KEY_ID_CHARACTERS = 200
 BYTES_FOR_A_DROP = 256 * 1024
 """Of a body whose canonical form is looked for."""
+DROPS = {
+    "state": 20, "send_join": 20, "event_auth": 10, "hierarchy": 10, "state_ids": 10, "backfill": 5,
+    "get_missing_events": 5, "publicRooms": 5,
+}  # fmt: skip
+"""Questions whose answers are large, or for which many rooms are looked at, count as so many."""
 
 
 class _Body:
@@ -90,15 +95,17 @@ class FederationAccess:
         body = _Body(request)
         key = self._key_ring.known_key(origin, claim.key_id, self._clock.now_ms())
         if key is not None:
-            self._admit(request, claim, key, body)
+            self._admit(request, claim, key, body, drops=_drops_of(route))
             return None
         self._limits.spend("unknown_servers", network_of(request.client_ip))
-        return self._admit_later(request, claim, body)
+        return self._admit_later(request, claim, body, drops=_drops_of(route))
 
-    async def _admit_later(self, request: Request, claim: RequestSignature, body: _Body) -> None:
+    async def _admit_later(
+        self, request: Request, claim: RequestSignature, body: _Body, *, drops: int
+    ) -> None:
         origin = ServerName(claim.origin)
         key = await self._key_ring.verify_key(origin, claim.key_id, self._clock.now_ms())
-        self._admit(request, claim, key, body)
+        self._admit(request, claim, key, body, drops=drops)
 
     def _check_claim(self, claim: RequestSignature) -> ServerName:
         """Who claims to ask, if they may at all."""
@@ -112,10 +119,12 @@ class FederationAccess:
             raise Forbidden(f"This server does not speak with {claim.origin}")
         return ServerName(claim.origin)
 
-    def _admit(self, request: Request, claim: RequestSignature, key: VerifyKey, body: _Body) -> None:
+    def _admit(
+        self, request: Request, claim: RequestSignature, key: VerifyKey, body: _Body, *, drops: int
+    ) -> None:
         origin = ServerName(claim.origin)
         self._verify(request, claim, key, body)
-        self._limits.spend("federation_requests", origin)
+        self._limits.spend("federation_requests", origin, drops)
         request.origin = origin
         if self._note_origin is not None:
             self._note_origin(origin)
@@ -145,6 +154,12 @@ class FederationAccess:
                     continue
                 return True
         return False
+
+
+def _drops_of(route: Route) -> int:
+    """What a request counts as: /_matrix/federation/v1/NAME/..."""
+    segments = route.path.split("/", 5)
+    return DROPS.get(segments[4], 1) if len(segments) > 4 else 1
 
 
 def _targets_of(request: Request) -> Iterator[str]:
