@@ -303,4 +303,4 @@ def _reason(failure: Failure) -> str:
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return getattr(error, "reason", None) or str(error)  # one that we made ourselves has none
+    return getattr(error, "reason", None) or str(error.args[0])  # one that we made ourselves has none

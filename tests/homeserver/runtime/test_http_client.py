@@ -558,6 +558,12 @@ def test_a_connection_that_is_lost_while_it_is_made(
         client.send(Target("good.example", 8448, None, "good.example"))
 
 
+def test_a_server_that_hangs_up_during_the_handshake(client: Client) -> None:
+    server = client.server(lambda connection: None)
+    with pytest.raises(Unreachable, match=r"TLS: The other side hung up during the TLS handshake$"):
+        client.send(tls_target(server, "good.example"))
+
+
 def test_private_addresses_are_refused(client: Client) -> None:
     client.build(allow_private=False)
     server = client.server(plain())
