@@ -223,5 +223,5 @@ def test_each_restarts_in_the_middle(sides: Sides) -> None:
         one.send(room, "awake?")
         other.soon(lambda o=other, m=missed: set(m) <= {event["event_id"] for event in o.history(room)},
                    "everything missed", within=60)  # fmt: skip
-        one.reads(room, other.send(room, "awake"))
+        one.reads(room, other.send(room, "awake"), within=60)
     same_state(room, anna, bela)
