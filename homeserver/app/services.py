@@ -7,12 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from homeserver.app.federation import Outside, build_federation, build_outside, build_traffic
+from homeserver.app.federation import Federation, Outside, build_federation, build_outside, build_traffic
 from homeserver.config import Config
 from homeserver.protocol import event_types
 from homeserver.protocol.ids import RoomId
 from homeserver.protocol.signatures import SigningKey
-from homeserver.remote.federation import FederationClient
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database, open_database
 from homeserver.runtime.metrics import Metrics
@@ -98,90 +97,135 @@ def build_runtime(config: Config, reactor: Reactor) -> Runtime:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What the builders below share."""
+
+    config: Config
+    runtime: Runtime
+    stores: Stores
+    streams: Streams
+    limits: RateLimits
+    federation: Federation
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What people have read, and what they have not; who is about; and the syncs that tell it."""
+
+    unread: Unread
+    notifications: Notifications
+    receipts: Receipts
+    typing_notifications: TypingNotifications
+    presence: Presence
+    waiting: Waiting
+    sync: Sync
+
+
 def build_services(config: Config, signing_key: SigningKey, runtime: Runtime) -> Services:
     """All services, in the order in which they may import one another."""
-    clock, tasks, database = runtime.clock, runtime.tasks, runtime.database
-    server_name = config.server_name
-    stores = Stores()
-
-    streams = Streams(database, stores.positions, tasks)
-    limits = RateLimits(clock.monotonic, config.rate_limits.by_name())
-    federation = build_federation(
-        config, signing_key, runtime.outside, clock, database=database, threads=runtime.hashing
-    )
-    accounts = build_accounts(config, stores, runtime, streams, limits)
-    profiles = Profiles(
-        database, stores.accounts, streams, clock, tasks, server_name=server_name,
-        remote=RemoteProfiles(federation.client, clock),
-    )  # fmt: skip
+    database, clock = runtime.database, runtime.clock
+    foundation = lay_foundation(config, signing_key, runtime)
+    stores, streams, federation = foundation.stores, foundation.streams, foundation.federation
+    accounts = build_accounts(foundation)
     account_data = AccountData(database, stores.account_data, streams)
     push_rules = PushRules(database, stores.push_rules, streams, account_data)
-    push = PushEvaluation(push_rules, account_data, server_name)
-    ground = RoomGround(
-        server_name, signing_key, config.rooms.default_version, clock, database, stores.rooms, streams,
-        profiles, account_data, push, federation.client, federation.identity_servers, federation.key_ring,
-        tasks,
-    )  # fmt: skip
+    ground = build_ground(foundation, signing_key, account_data, push_rules)
     rooms = room_services(ground)
-    counted = (stores.rooms.push_actions, stores.rooms.receipts, stores.rooms.identifiers)
-    unread = Unread(database, counted, streams)
-    receipts = build_receipts(ground, unread, rooms)
-    typing_notifications = TypingNotifications(streams, clock, rooms.facts)
-    presence = build_presence(config, stores, ground, rooms)
-    waiting = Waiting(streams, clock, rooms.rooms)
-    outside = OutsideRooms(database, stores.rooms, clock)
-    sources = SyncSources(
-        streams, rooms.rooms, rooms.user_rooms, account_data, receipts, typing_notifications, presence,
-        unread, outside,
-    )  # fmt: skip
-    neighbours = Neighbours(rooms.rooms, rooms.receiving, typing_notifications, receipts, presence)
+    reading = build_reading(foundation, ground, rooms)
+    neighbours = Neighbours(
+        rooms.rooms, rooms.receiving, reading.typing_notifications, reading.receipts, reading.presence
+    )
     return Services(
         clock=clock,
         discovery=Discovery(public_url=config.public_url, support=config.support.document()),
         capabilities=Capabilities(default_room_version=config.rooms.default_version),
-        streams=streams, rate_limits=limits, accounts=accounts, profiles=profiles,
-        remote=federation.client, key_ring=federation.key_ring, notary=federation.notary,
+        streams=streams, rate_limits=foundation.limits, remote=federation.client,
+        key_ring=federation.key_ring, notary=federation.notary, accounts=accounts, profiles=ground.profiles,
         devices=Devices(
             database, stores.accounts.devices, streams, accounts.sessions, accounts.stages, accounts.last_seen
         ),
-        account_data=account_data,
-        filters=Filters(database, stores.filters),
-        push_rules=push_rules,
-        pushers=Pushers(database, stores.pushers, clock),
-        rooms=rooms, unread=unread,
-        notifications=Notifications(database, counted, rooms.facts, outside),
-        receipts=receipts, typing_notifications=typing_notifications, presence=presence, waiting=waiting,
-        sync=build_sync(rooms, sources, waiting, clock),
-        media=build_media(config, stores, runtime, federation.client),
+        account_data=account_data, filters=Filters(database, stores.filters), push_rules=push_rules,
+        pushers=Pushers(database, stores.pushers, clock), rooms=rooms,
+        unread=reading.unread, notifications=reading.notifications, receipts=reading.receipts,
+        typing_notifications=reading.typing_notifications, presence=reading.presence,
+        waiting=reading.waiting, sync=reading.sync,
+        media=build_media(foundation),
         reports=Reports(database, stores.reports, rooms, clock),
-        answering=answering(ground, rooms, stores.accounts.accounts, limits),
-        upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, tasks),
-        traffic=build_traffic(config, federation, ground, tasks, neighbours),
+        answering=answering(ground, rooms, stores.accounts.accounts, foundation.limits),
+        upgraded_rooms=UpgradedRooms(account_data, push_rules, rooms.user_rooms, runtime.tasks),
+        traffic=build_traffic(config, federation, ground, runtime.tasks, neighbours),
     )  # fmt: skip
 
 
-def build_accounts(
-    config: Config, stores: Stores, runtime: Runtime, streams: Streams, limits: RateLimits
-) -> AccountServices:
+def lay_foundation(config: Config, signing_key: SigningKey, runtime: Runtime) -> Foundation:
+    """Positions, limits, and the way to other servers."""
+    stores = Stores()
+    federation = build_federation(
+        config, signing_key, runtime.outside, runtime.clock, database=runtime.database,
+        threads=runtime.hashing,
+    )  # fmt: skip
+    return Foundation(
+        config,
+        runtime,
+        stores,
+        Streams(runtime.database, stores.positions, runtime.tasks),
+        RateLimits(runtime.clock.monotonic, config.rate_limits.by_name()),
+        federation,
+    )
+
+
+def build_accounts(foundation: Foundation) -> AccountServices:
     """Who has an account here, and who is signed in."""
-    database, clock, tasks, hashing = runtime.database, runtime.clock, runtime.tasks, runtime.hashing
-    ground = Ground(database, stores.accounts, streams, clock, tasks, hashing, limits)
-    return account_services(ground, account_settings(config))
+    runtime = foundation.runtime
+    ground = Ground(
+        runtime.database, foundation.stores.accounts, foundation.streams, runtime.clock, runtime.tasks,
+        runtime.hashing, foundation.limits,
+    )  # fmt: skip
+    return account_services(ground, account_settings(foundation.config))
 
 
-def build_receipts(ground: RoomGround, unread: Unread, rooms: RoomServices) -> Receipts:
-    """How far everybody has read."""
-    return Receipts(
-        ground.database, (ground.stores.receipts, ground.stores.identifiers), streams=ground.streams,
-        clock=ground.clock, account_data=ground.account_data, unread=unread, rooms=rooms.facts,
+def build_ground(
+    foundation: Foundation, signing_key: SigningKey, account_data: AccountData, push_rules: PushRules
+) -> RoomGround:
+    """What the services of rooms stand on."""
+    config, runtime, federation = foundation.config, foundation.runtime, foundation.federation
+    profiles = Profiles(
+        runtime.database, foundation.stores.accounts, foundation.streams, runtime.clock, runtime.tasks,
+        server_name=config.server_name, remote=RemoteProfiles(federation.client, runtime.clock),
+    )  # fmt: skip
+    return RoomGround(
+        config.server_name, signing_key, config.rooms.default_version, runtime.clock, runtime.database,
+        foundation.stores.rooms, foundation.streams, profiles, account_data,
+        PushEvaluation(push_rules, account_data, config.server_name), federation.client,
+        federation.identity_servers, federation.key_ring, runtime.tasks,
     )  # fmt: skip
 
 
-def build_presence(config: Config, stores: Stores, ground: RoomGround, rooms: RoomServices) -> Presence:
-    """Who is online, if anybody is to know."""
-    return Presence(
-        ground.database, stores.presence, streams=ground.streams, clock=ground.clock, tasks=ground.tasks,
-        rooms=rooms.facts, enabled=config.presence.enabled,
+def build_reading(foundation: Foundation, ground: RoomGround, rooms: RoomServices) -> Reading:
+    """Bottom-up: counts, receipts, who is about, then the syncs."""
+    database, clock, streams = ground.database, ground.clock, ground.streams
+    counted = (ground.stores.push_actions, ground.stores.receipts, ground.stores.identifiers)
+    unread = Unread(database, counted, streams)
+    receipts = Receipts(
+        database, (ground.stores.receipts, ground.stores.identifiers), streams=streams, clock=clock,
+        account_data=ground.account_data, unread=unread, rooms=rooms.facts,
+    )  # fmt: skip
+    typing_notifications = TypingNotifications(streams, clock, rooms.facts)
+    presence = Presence(
+        database, foundation.stores.presence, streams=streams, clock=clock, tasks=ground.tasks,
+        rooms=rooms.facts, enabled=foundation.config.presence.enabled,
+    )  # fmt: skip
+    waiting = Waiting(streams, clock, rooms.rooms)
+    outside = OutsideRooms(database, ground.stores, clock)
+    sources = SyncSources(
+        streams, rooms.rooms, rooms.user_rooms, ground.account_data, receipts, typing_notifications, presence,
+        unread, outside,
+    )  # fmt: skip
+    notifications = Notifications(database, counted, rooms.facts, outside)
+    return Reading(
+        unread, notifications, receipts, typing_notifications, presence, waiting,
+        build_sync(rooms, sources, waiting, clock),
     )  # fmt: skip
 
 
@@ -193,13 +237,14 @@ def build_sync(rooms: RoomServices, sources: SyncSources, waiting: Waiting, cloc
     return Sync(sources=sources, sections=sections, waiting=waiting, told=rooms.told_members, clock=clock)
 
 
-def build_media(config: Config, stores: Stores, runtime: Runtime, client: FederationClient) -> MediaServices:
+def build_media(foundation: Foundation) -> MediaServices:
     """The media repository, its files under the configured folder."""
+    config, runtime = foundation.config, foundation.runtime
     files = MediaFiles(config.media.path, runtime.blocking)
-    return media_services(
-        Repository(config.server_name, config.media, runtime.database, stores.media, files, runtime.clock),
-        client,
+    repository = Repository(
+        config.server_name, config.media, runtime.database, foundation.stores.media, files, runtime.clock
     )
+    return media_services(repository, foundation.federation.client)
 
 
 def connect(services: Services) -> None:
