@@ -187,6 +187,43 @@ def test_equals_demote_and_ban_each_other(sides: Sides, version: str) -> None:
     same_state(room, anna, carla)
 
 
+def test_creators_of_version_12_on_both_servers(sides: Sides) -> None:
+    """Nobody is above them, whatever the power levels say; a new room keeps them when it is told to."""
+    anna, bela = sides.people()
+    room = anna.create_room(
+        preset="public_chat", room_version="12",
+        creation_content={"additional_creators": [bela.user_id]},
+    )  # fmt: skip
+    sides.enter(room, bela, anna)
+    carla, dora = sides.another_guest("carla"), sides.host.register(f"dora{next(numbers)}")
+    sides.enter(room, carla, anna, bela)
+    sides.enter(room, dora, anna, bela)
+    levels = anna.state_of(room, "m.room.power_levels")
+    most = {carla.user_id: 9007199254740991, dora.user_id: 150}
+    bela.reads(room, anna.set_state(room, "m.room.power_levels", {**levels, "users": most}))
+    carla.soon(lambda: carla.state_of(room, "m.room.power_levels")["users"] == most, "the levels")
+    for creator in (anna, bela):
+        carla.kick(room, creator, refused="M_FORBIDDEN")
+        dora.ban(room, creator, refused="M_FORBIDDEN")
+    named = {**levels, "users": {bela.user_id: 0}}
+    refused = anna.request("PUT", path("rooms", room, "state", "m.room.power_levels", ""), named)
+    assert refused.status in (400, 403)
+    bela.kick(room, carla)
+    bela.kick(room, dora)
+    anna.sees_member_soon(room, dora, "leave")
+    assert anna.member(room, carla) == "leave"
+    same_room(room, anna, bela)
+    body = {"new_version": "12", "additional_creators": [anna.user_id]}
+    successor = bela.ask("POST", path("rooms", room, "upgrade"), body)["replacement_room"]
+    anna.soon(
+        lambda: anna.state_of(room, "m.room.tombstone")["replacement_room"] == successor, "the tombstone"
+    )
+    anna.join_from(successor, sides.guest.name)
+    bela.sees_member_soon(successor, anna, "join")
+    bela.reads(successor, anna.set_state(successor, "m.room.name", {"name": "Both of ours"}))
+    same_room(successor, anna, bela)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_leaving_and_coming_back(sides: Sides, version: str) -> None:
     anna, bela, room = sides.shared_room(room_version=version)
