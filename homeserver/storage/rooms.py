@@ -131,6 +131,13 @@ class RoomStore:
             (room_nid, user_nid, member.membership, member.event_nid, member.since, member.is_local, False),
         )
 
+    def is_here(self, txn: Transaction, room_nid: int) -> bool:
+        """Is anybody of this server joined?"""
+        sql = (
+            "SELECT 1 FROM memberships WHERE room_nid = %s AND is_local = %s AND membership = 'join' LIMIT 1"
+        )
+        return txn.value(sql, (room_nid, True)) is not None
+
     def forget(self, txn: Transaction, room_nid: int, user_id: UserId) -> None:
         user_nid = self._identifiers.user_nid(txn, user_id)
         txn.execute(

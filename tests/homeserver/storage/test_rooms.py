@@ -94,6 +94,17 @@ def test_members_keep_their_last_membership(store: RoomStore, database: Database
     assert (members[BOB].membership, bool(members[BOB].is_local)) == ("invite", False)
 
 
+def test_a_server_is_where_its_users_are_joined(store: RoomStore, database: Database, room: int) -> None:
+    for one, is_here in (
+        (member(BOB, "join", 1), False),  # of another server
+        (member(ALICE, "invite", 2), False),
+        (member(ALICE, "join", 3), True),
+        (member(ALICE, "leave", 4), False),
+    ):
+        result(database.write(store.put_member, room, one))
+        assert result(database.read(store.is_here, room)) is is_here
+
+
 def test_a_user_has_rooms(store: RoomStore, database: Database, room: int) -> None:
     other = create(store, database, OTHER, "11")
     result(database.write(store.put_member, room, member(ALICE, "join", 1)))

@@ -102,6 +102,8 @@ class Outside:
     ) -> None:  # fmt: skip
         stores = self._stores
         room_nid = stores.received_rooms.create_or_get(txn, *room)
+        if stores.rooms.is_here(txn, room_nid):  # somebody has come in meanwhile
+            raise BadState(f"This server is in {room[0]}")
         event_nid = 0
         if aside is not None:
             event_id = aside.event.event_id

@@ -4,8 +4,13 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.errors import BadState
+from homeserver.protocol.ids import RoomId
+from homeserver.protocol.room_versions import room_version
+from tests.support.adversary import Adversary, View
 from tests.support.federation import Federation
-from tests.support.people import Person
+from tests.support.people import Person, path
+from tests.support.running import Running
 
 
 @pytest.fixture
@@ -97,3 +102,34 @@ def test_who_does_not_want_to_hear_of_it_does_not(federation: Federation, alice:
     alice.invite(room, bob)
     assert notified(bob) == []
     assert room not in bob.sync().invites
+
+
+def test_an_invite_that_comes_while_somebody_joins_changes_nothing(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room = alice.create_room(preset="public_chat", room_version="11")
+    two = federation.all["two"]
+    evil = Adversary(two)
+    view = View(room, room_version("11"), heads=["$elsewhere"], depth=50)
+    pdu = evil.event(
+        view, {"membership": "invite"}, type_="m.room.member", state_key=bob.user_id,
+        auth_events=["$elsewhere"],
+    )  # fmt: skip
+    two.database.hold_writes()
+    joining = bob.start_request("POST", path("join", room), {}, via="one")
+    for _ in range(50):
+        if alice.members(room).get(bob.user_id) == "join" and two.database.held:
+            break
+        two.database.release(1)
+        federation.time.advance(0)
+    taking = Running(
+        two.services.rooms.receiving.accept_outside(RoomId(room), view.version, pdu, stripped=())
+    )
+    two.database.release()
+    federation.settle(2)
+    assert joining.answer.status == 200
+    with pytest.raises(BadState):
+        taking.result()
+    assert bob.joined_rooms() == {room}
+    two.restart()
+    assert (bob.joined_rooms(), bob.sync(since=None).invites) == ({room}, {})
