@@ -1,6 +1,6 @@
 """Published vulnerabilities of Matrix homeservers, and the tests that show this one does not have them.
 
-What servers do to each other is in tests/homeserver/{remote,services/federation,api/federation}.
+What servers do to each other has an index of its own in tests/peers/federation/adversary.
 """
 
 import ast
