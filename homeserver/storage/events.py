@@ -320,3 +320,7 @@ class EventStore:
             VALUES (%s, %s, %s, %s, %s)""",
             (relation.event_nid, room_nid, relation.parent_id, relation.rel_type, relation.key),
         )
+
+    def remove_relation(self, txn: Transaction, event_nid: int) -> None:
+        """The event counts no more."""
+        txn.execute("DELETE FROM relations WHERE event_nid = %s", (event_nid,))

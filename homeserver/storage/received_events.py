@@ -81,6 +81,16 @@ class ReceivedEventStore:
                 found[row[1]] = StoredPdu(KnownEvent(*row[:7]), row[7])
         return found
 
+    def placed_since(self, txn: Transaction, room_nid: int, nid: int) -> dict[EventId, StoredPdu]:
+        """The room's events from the nid on and all below 0, but those that have no place in its history."""
+        rows = txn.rows(
+            f"""
+            SELECT {_KNOWN}, raw FROM events
+            WHERE room_nid = %s AND (nid >= %s OR nid < 0) AND state_nid IS NOT NULL AND status <> %s""",
+            (room_nid, nid, OUTLIER),
+        )
+        return {row[1]: StoredPdu(KnownEvent(*row[:7]), row[7]) for row in rows}
+
     def ids(self, txn: Transaction, nids: Iterable[int]) -> dict[int, EventId]:
         """{nid: event id}."""
         found: dict[int, EventId] = {}

@@ -70,6 +70,12 @@ class ReceivedRoomStore:
         txn.execute("UPDATE events SET status = %s WHERE room_nid = %s", (REJECTED, room_nid))
         return True
 
+    def current_ids(self, txn: Transaction, room_nid: int) -> dict[int, int]:
+        """The current state as {state key: event}, by number."""
+        return dict(
+            txn.rows("SELECT state_key_nid, event_nid FROM current_state WHERE room_nid = %s", (room_nid,))
+        )
+
     def put_current(self, txn: Transaction, room_nid: int, entries: Iterable[CurrentEntry]) -> None:
         txn.executemany(
             """

@@ -186,16 +186,9 @@ class RoomStateStore:
         )
         return [(row[0], bool(row[1])) for row in rows]
 
-    def rewrite(self, txn: Transaction, nid: int, ids: StateIds, hash_: bytes) -> None:
-        """Put other content into a full set: only for state that was known in part."""
-        txn.execute(
-            "UPDATE state_sets SET hash = %s, entries = %s, added = %s WHERE nid = %s",
-            (hash_, len(ids), pack(ids), nid),
-        )
-
-    def rehash(self, txn: Transaction, nid: int, hash_: bytes) -> None:
-        """The set holds something else now, because one below it was rewritten."""
-        txn.execute("UPDATE state_sets SET hash = %s WHERE nid = %s", (hash_, nid))
+    def drop(self, txn: Transaction, nids: Iterable[int]) -> None:
+        """Remove sets: only those that grew out of state that was known in part."""
+        txn.executemany("DELETE FROM state_sets WHERE nid = %s", [(nid,) for nid in nids])
 
     def keyed(self, txn: Transaction, nid: int) -> dict[StateKey, int]:
         """The set as {(type, state key): nid of the event that holds it}."""

@@ -140,17 +140,15 @@ class TestStateSets:
             whole = rows.read(state.state_ids, nid)
             assert rows.read(state.pick, nid, keys) == {key: whole[key] for key in keys if key in whole}
 
-    def test_sets_are_found_by_what_they_hold_and_rewritten(self, rows: Rows) -> None:
+    def test_sets_are_found_by_what_they_hold_and_dropped(self, rows: Rows) -> None:
         self.build(rows)
         state = rows.stores.state
         assert rows.read(state.with_hash, rows.room_nid, b"a" * 16) == -500
         assert rows.read(state.with_hash, rows.room_nid, b"z" * 16) is None
         assert rows.read(state.hash_of, 0) == bytes(16)
-        rows.write(state.rewrite, -500, {1: 1}, b"r" * 16)
-        rows.write(state.rehash, 30, b"h" * 16)
-        assert rows.read(state.state_ids, 30) == {1: 1, 10: 10, 20: 20, 30: 30}
-        assert rows.read(state.hash_of, 30) == b"h" * 16
         assert [nid for nid, _ in rows.read(state.since, rows.room_nid, 20)] == [-500, 20, 30]
+        rows.write(state.drop, [30, -500])
+        assert [nid for nid, _ in rows.read(state.since, rows.room_nid, 20)] == [20]
 
 
 class TestRooms:

@@ -2,8 +2,8 @@
 
 The doors. What is behind them: `checking` (form, signatures, hash), `stored_events` (what is here),
 `state_sets` (state where the room forks), `fetching` and `outliers` (what is missing), `intake` and `forking`
-(live events), `joining` and `partial` (our own joins of rooms elsewhere), `past` (history), `outside`
-(invites to rooms we are not in), `closing` (dummy events that close forks).
+(live events), `joining`, `partial` and `replaying` (our own joins of rooms elsewhere), `past` (history),
+`outside` (invites to rooms we are not in), `closing` (dummy events that close forks).
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
@@ -94,7 +94,7 @@ class Receiving:
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
         self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)
         self._partial = PartialRooms(
-            ground, rooms, fetching=fetching, sets=sets, stored=stored, turns=intake.turns
+            ground, rooms, fetching=fetching, sets=sets, stored=stored, events=events, turns=intake.turns
         )
         self._joining = Joining(ground, rooms, writer, intake=intake, parts=parts, partial=self._partial)
         self._past = Past(ground, events, parts, fetching=fetching, forking=forking)

@@ -1,25 +1,29 @@
 """Rooms joined without their members: these are fetched afterwards, from any server that can tell.
 
 Until then the state of such a room lacks memberships, its own checks take those an event names for true, and
-readers get what is known. What is fetched is then put below everything that was kept meanwhile.
+readers get what is known. What is fetched is then put below everything that was kept meanwhile,
+which is judged by it once more (`replaying`).
 https://spec.matrix.org/latest/server-server-api/#put_matrixfederationv2send_joinroomideventid
 """
 
 import logging
+from collections.abc import Sequence
 
 import orjson
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.event_types import MEMBER
-from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.runtime.concurrency import Gate, KeyedLock
 from homeserver.runtime.database import Transaction
+from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.fetching import Fetching
+from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.ports import CannotJudge
+from homeserver.services.rooms.receiving.replaying import MOST_NEW_SETS, Replay
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
-from homeserver.services.rooms.room import hash_of
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.streams import Change
 from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
@@ -49,7 +53,7 @@ class PartialRooms:
 
     def __init__(
         self, ground: RoomGround, rooms: Rooms, *, fetching: Fetching, sets: StateSets,
-        stored: StoredEvents, turns: KeyedLock,
+        stored: StoredEvents, events: Events, turns: KeyedLock,
     ) -> None:  # fmt: skip
         self._ground = ground
         self._database = ground.database
@@ -59,6 +63,7 @@ class PartialRooms:
         self._fetching = fetching
         self._sets = sets
         self._stored = stored
+        self._events = events
         self._turns = turns
         self._jobs: dict[RoomId, _Job] = {}
 
@@ -144,68 +149,61 @@ class PartialRooms:
         async with self._turns.hold(partial.room_id):
             if job.partial is not partial:
                 return False
+            key = RoomKey(room.room_id, room.nid, room.version)
+            numbers = self._stored.past_nids(MOST_NEW_SETS)
             position = self._ground.streams.draw()
             change = None
+            changed: list[EventId] = []
             try:
-                await self._database.write(self._put_below, room.nid, partial, state_nid, position)
+                changed = await self._database.write(
+                    self._make_whole, key, partial, state_nid, position=position, numbers=numbers
+                )
                 change = Change("event", (partial.room_id,))
             finally:
                 known = self._rooms.find(partial.room_id)
                 if known is not None:
                     self._rooms.discard(known)
                 self._sets.forget()
+                for event_id in changed:
+                    await self._events.read_again(event_id)
                 self._ground.streams.complete(position, change)
         return True
 
     # In one transaction
 
-    def _put_below(
-        self, txn: Transaction, room_nid: int, partial: PartialRoom, state_nid: int, position: int
-    ) -> None:
-        """The whole state goes under every set that grew out of the incomplete one."""
+    def _make_whole(
+        self, txn: Transaction, key: RoomKey, partial: PartialRoom, state_nid: int, *, position: int,
+        numbers: Sequence[int],
+    ) -> list[EventId]:  # fmt: skip
+        """The whole state goes under what was kept since the join: the events that stand otherwise now."""
         stores = self._stores
-        row = txn.row("SELECT tip, heads, depth, state_nid, version FROM rooms WHERE nid = %s", (room_nid,))
+        row = txn.row("SELECT tip, heads, depth FROM rooms WHERE nid = %s", (key.nid,))
         if row is None:
             raise CannotJudge("The room is gone")
-        tip, heads, depth, current_nid, _ = row
+        tip, heads, depth = row
+        replay = Replay(txn, stores, self._sets, room=key, partial=partial, numbers=numbers)
+        replayed = replay.run(state_nid, orjson.loads(heads))
         stores.rooms.advance(
-            txn, room_nid, expected_tip=tip, tip=position, heads=heads, depth=depth, state_nid=current_nid
-        )
-        whole = stores.state.state_ids(txn, state_nid)
-        learned = self._rewrite(txn, room_nid, partial, state_nid, whole)
-        current = stores.state.state_ids(txn, current_nid)
-        news = {key: nid for key, nid in learned.items() if current.get(key) == nid}
+            txn, key.nid, expected_tip=tip, tip=position, heads=orjson.dumps(replayed.heads), depth=depth,
+            state_nid=replayed.state_nid,
+        )  # fmt: skip
+        self._make_current(txn, key.nid, replayed.state_nid, position)
+        stores.received_rooms.remove_partial(txn, key.nid)
+        return replayed.changed
+
+    def _make_current(self, txn: Transaction, room_nid: int, state_nid: int, position: int) -> None:
+        stores = self._stores
+        before = stores.received_rooms.current_ids(txn, room_nid)
+        now = stores.state.state_ids(txn, state_nid)
+        news = {key: nid for key, nid in now.items() if before.get(key) != nid}
+        gone = {key: nid for key, nid in before.items() if key not in now}
         stores.received_rooms.put_current(
             txn, room_nid, [CurrentEntry(key, nid, position) for key, nid in news.items()]
         )
-        stores.received_rooms.put_members(txn, room_nid, self._members(txn, news, position))
-        stores.received_rooms.remove_partial(txn, room_nid)
-
-    def _rewrite(
-        self, txn: Transaction, room_nid: int, partial: PartialRoom, state_nid: int, whole: StateIds
-    ) -> StateIds:
-        """What was learned: the keys that the incomplete state lacked."""
-        stores = self._stores
-        join_nid = stores.received_events.nids(txn, [partial.join_id])[partial.join_id]
-        incomplete = stores.state.state_ids(txn, partial.state_nid)
-        learned = {key: nid for key, nid in whole.items() if key not in incomplete}
-        ids = stores.received_events.ids(txn, learned.values())
-        hashes = {key: hash_of([ids[nid]]) for key, nid in learned.items()}
-        total = sum(hashes.values())
-        grown = [
-            (nid, is_full)
-            for nid, is_full in stores.state.since(txn, room_nid, join_nid)
-            if not partial.state_nid < nid < 0 and nid != state_nid  # those are older than the join
-        ]
-        held = stores.state.many_state_ids(txn, [nid for nid, _ in grown])
-        for nid, is_full in grown:
-            added = total - sum(hashes[key] for key in hashes.keys() & held[nid].keys())
-            hash_ = (int.from_bytes(stores.state.hash_of(txn, nid), "little") + added) % (1 << 128)
-            if is_full:
-                stores.state.rewrite(txn, nid, learned | held[nid], hash_.to_bytes(16, "little"))
-            else:
-                stores.state.rehash(txn, nid, hash_.to_bytes(16, "little"))
-        return learned
+        stores.received_rooms.remove_current(txn, room_nid, gone)
+        members = self._members(txn, news, position)
+        members += [one._replace(membership="leave") for one in self._members(txn, gone, position)]
+        stores.received_rooms.put_members(txn, room_nid, members)
 
     def _members(self, txn: Transaction, news: StateIds, position: int) -> list[Member]:
         names = self._stores.identifiers.state_keys(txn, news)

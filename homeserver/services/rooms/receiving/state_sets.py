@@ -115,6 +115,14 @@ class StateSets:
 
     # In transactions
 
+    def meet(
+        self, txn: Transaction, room_nid: int, version: RoomVersion, nids: Iterable[int], new_nid: int
+    ) -> int:
+        """As `set_of`, inside a transaction."""
+        near = list(nids)
+        state = self._meet(txn, _Sources(room_nid, version, [Branch(nid) for nid in near]))
+        return self._keep(txn, room_nid, state, near, new_nid)
+
     def _meet(self, txn: Transaction, sources: _Sources) -> dict[StateKey, int]:
         names = _KeyNames(self._stores, txn)
         sets = self._sets(txn, sources.branches, names)

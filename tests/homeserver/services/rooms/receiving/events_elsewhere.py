@@ -22,10 +22,14 @@ def made(
     state_key: str | None = None,
     prev: Sequence[str] | None = None,
     auth: Sequence[tuple[str, str]] | None = None,
+    besides: Sequence[str] = (),
     depth: int | None = None,
     redacts: str | None = None,
 ) -> Event:
-    """Signed by the server of that name, after its heads and by its state, unless the test says else."""
+    """Signed by the server of that name, after its heads and by its state, unless the test says else.
+
+    `besides`: events that it names as authorising it although they are not in the state.
+    """
     server = federation.all[name]
     state = federation.state_of(room, name)
     version = room_version(
@@ -41,7 +45,9 @@ def made(
         state_key=state_key,
         room_id=RoomId(room),
         prev_event_ids=tuple(EventId(head) for head in heads),
-        auth_event_ids=tuple(EventId(state[key]) for key in named if key in state),
+        auth_event_ids=tuple(
+            EventId(id_) for id_ in [*(state[key] for key in named if key in state), *besides]
+        ),
         depth=top + 1 if depth is None else depth,
         origin_server_ts=federation.time.now_ms(),
         redacts=None if redacts is None else EventId(redacts),

@@ -1,0 +1,188 @@
+"""What was judged while a room was known in part, once it is known whole."""
+
+from typing import Any
+
+import pytest
+
+from homeserver.protocol.events import Event
+from homeserver.protocol.ids import RoomId
+from homeserver.storage.events import ACCEPTED, REJECTED
+from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
+from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded
+from tests.support.federation import Federation
+from tests.support.people import Person, path
+
+CREATE, LEVELS = ("m.room.create", ""), ("m.room.power_levels", "")
+
+
+class Stage:
+    """Alice's crowded room on `one`: Derek had power and has left, Elsie has some; Bob of `two` comes in."""
+
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        self.alice, self.bob, self.room = crowded(federation, count=20)
+        one = federation.all["one"]
+        self.derek, self.elsie = one.register("derek"), one.register("elsie")
+        self.elsie.join(self.room)
+        self.derek.join(self.room)
+        self.derek_was_in = self.member(self.derek)
+        users = {self.derek.user_id: 60, self.elsie.user_id: 50}
+        levels = self.alice.state_of(self.room, "m.room.power_levels")
+        self.alice.set_state(
+            self.room, "m.room.power_levels", {**levels, "users": {**levels.get("users", {}), **users}}
+        )
+
+    def member(self, person: Person) -> str:
+        return self.federation.state_of(self.room, "one")["m.room.member", person.user_id]
+
+    def come_in(self) -> None:
+        self.withheld = Withheld(self.federation)
+        self.bob.request("POST", path("join", self.room), {}, via="one")
+        self.federation.settle(1)
+        assert self.federation.all["two"].services.rooms.receiving.is_partial(RoomId(self.room))
+        self.bob.sync()
+
+    def by_derek(self, type_: str, state_key: str, content: dict[str, Any], *keys: tuple[str, str]) -> Event:
+        """In the name of his old join."""
+        is_v12 = not self.room.partition(":")[2]
+        named = [LEVELS, *keys] if is_v12 else [CREATE, LEVELS, *keys]
+        return made(
+            self.federation, "one", self.room, type_, self.derek.user_id, content, state_key=state_key,
+            auth=named, besides=[self.derek_was_in],
+        )  # fmt: skip
+
+    def take(self, *events: Event) -> None:
+        receive(self.federation, "two", self.room, events, origin="one")
+
+    def status(self, event: Event) -> int:
+        return self.federation.events_of(self.room, "two")[event.event_id].status
+
+    def complete(self) -> None:
+        self.withheld.is_open = True
+        self.federation.time.advance(1_300)
+        self.federation.settle()
+        assert not self.federation.all["two"].services.rooms.receiving.is_partial(RoomId(self.room))
+        self.federation.check_memory(self.room, "two")
+
+
+@pytest.fixture
+def stage(federation: Federation) -> Stage:
+    return Stage(federation)
+
+
+def test_what_somebody_did_who_had_left_is_rejected_after_all(stage: Stage) -> None:
+    stage.derek.leave(stage.room)
+    stage.come_in()
+    bad = stage.by_derek("m.room.test", "", {"body": "bad"})
+    stage.take(bad)
+    assert stage.bob.sync().ids(stage.room) == [bad.event_id]
+
+    stage.complete()
+
+    assert stage.status(bad) == REJECTED
+    stage.bob.ask("GET", path("rooms", stage.room, "event", bad.event_id), refused="M_NOT_FOUND")
+    assert stage.federation.state_of(stage.room, "two") == stage.federation.state_of(stage.room, "one")
+    assert bad.event_id not in stage.federation.heads_of(stage.room, "two")
+    stage.bob.send(stage.room, "and on")
+    stage.federation.settle()
+    assert stage.alice.sync().texts(stage.room)[-1] == "and on"
+
+
+def test_what_was_rejected_because_of_it_is_taken_in(stage: Stage) -> None:
+    stage.derek.leave(stage.room)
+    stage.come_in()
+    federation, room, elsie = stage.federation, stage.room, stage.elsie
+    kick = stage.by_derek(
+        "m.room.member", elsie.user_id, {"membership": "leave"}, ("m.room.member", elsie.user_id)
+    )
+    said = made(
+        federation, "one", room, "m.room.test", elsie.user_id, {"body": "good"}, state_key="",
+        prev=[kick.event_id], depth=kick.depth + 1,
+    )  # fmt: skip
+    after = made(
+        federation, "one", room, "m.room.message", stage.alice.user_id, {"body": "after"},
+        prev=[said.event_id], depth=kick.depth + 2,
+    )  # fmt: skip
+    stage.take(kick, said, after)
+    assert (stage.status(kick), stage.status(said), stage.status(after)) == (ACCEPTED, REJECTED, ACCEPTED)
+
+    stage.complete()
+
+    assert (stage.status(kick), stage.status(said), stage.status(after)) == (REJECTED, ACCEPTED, ACCEPTED)
+    state = federation.state_of(room, "two")
+    assert state["m.room.test", ""] == said.event_id
+    assert state["m.room.member", elsie.user_id] == stage.member(elsie)
+    assert stage.bob.membership_of(room, elsie) == "join"
+
+
+def test_what_is_wrong_by_itself_stays_rejected(stage: Stage) -> None:
+    stage.come_in()
+    stranger = stage.federation.all["one"].register("stranger")
+    stranger.join(stage.room)
+    stage.federation.settle()
+    bad = made(
+        stage.federation, "one", stage.room, "m.room.test", stranger.user_id, {"body": "bad"}, state_key=""
+    )
+    stage.take(bad)
+    assert stage.status(bad) == REJECTED
+
+    stage.complete()
+
+    assert stage.status(bad) == REJECTED
+    assert stage.federation.state_of(stage.room, "two") == stage.federation.state_of(stage.room, "one")
+
+
+def test_a_fork_that_knows_an_older_membership_does_not_bring_it_back(stage: Stage) -> None:
+    """What it tells of a member is resolved with what is learned, as if both had been known all along."""
+    federation, room = stage.federation, stage.room
+    (three,) = federation.servers("three")
+    dave = three.register("dave")
+    federation.join(dave, room, via="one")
+    federation.settle()
+    federation.part("three")
+    dave.send(room, "beside all that")
+    stage.derek.leave(room)
+    federation.settle()
+    stage.come_in()
+    federation.heal(after_s=600)
+    stage.alice.send(room, "after both")
+    federation.settle()
+    assert federation.all["two"].services.rooms.receiving.is_partial(RoomId(room))
+    assert "after both" in stage.bob.sync().texts(room)
+
+    stage.complete()
+
+    assert federation.state_of(room, "two") == federation.state_of(room, "one")
+    assert stage.bob.membership_of(room, stage.derek) == "leave"
+
+
+def test_many_changes_on_both_sides_meet(stage: Stage) -> None:
+    federation, room = stage.federation, stage.room
+    (three,) = federation.servers("three")
+    dave = three.register("dave")
+    federation.join(dave, room, via="one")
+    federation.settle()
+    federation.part("three")
+    dave.ask("PUT", path("profile", dave.user_id, "displayname"), {"displayname": "Dave there"})
+    stage.derek.leave(room)
+    federation.settle()
+    stage.come_in()
+    for number in range(6):
+        stage.alice.set_state(room, "m.room.topic", {"topic": f"topic {number}"})
+        stage.elsie.send(room, f"elsie {number}")
+        stage.bob.send(room, f"bob {number}")
+    federation.heal(after_s=600)
+    stage.bob.ask("PUT", path("profile", stage.bob.user_id, "displayname"), {"displayname": "Robert"})
+    dave.send(room, "back")
+    stage.elsie.leave(room)
+    federation.settle()
+
+    stage.complete()
+    federation.settle()
+
+    states = [federation.state_of(room, name) for name in ("one", "two", "three")]
+    assert states[0] == states[1] == states[2]
+    assert set(federation.heads_of(room, "two")) == set(federation.heads_of(room, "one"))
+    stage.bob.send(room, "on")
+    federation.settle()
+    assert stage.alice.sync().texts(room)[-1] == "on"
