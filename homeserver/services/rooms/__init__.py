@@ -78,58 +78,51 @@ class RoomServices:
 
 
 def room_services(ground: RoomGround) -> RoomServices:
-    """All parts, built bottom-up."""
-    database, stores, server_name = ground.database, ground.stores, ground.server_name
-    rooms = Rooms(database, (stores.rooms, stores.state, stores.received_events), server_name)
-    events = Events(database, stores.events)
-    writer = RoomWriter(ground, rooms, events)
-    user_rooms = UserRooms(database, stores.rooms)
-    writer.follow(user_rooms.note)
+    """All of them, built bottom-up."""
+    parts = _parts(ground)
+    rooms, events, writer, user_rooms = parts
     shown = _Shown(ground)
     membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
     writer.follow(RoomGuests(ground, rooms, membership).note)
     drafting = Drafting(ground, events)
     third_party_invites = ThirdPartyInvites(ground, writer, rooms, user_rooms, drafting, membership)
-    creation = RoomCreation(ground, writer, membership, third_party_invites, shown.profile_of)
-    transactions = Transactions(database, stores.events, ground.clock)
-    remote_directory = RemoteDirectory(ground.client, ground.clock)
+    transactions = Transactions(ground.database, ground.stores.events, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)
-    visibility = Visibility(database, stores, user_rooms)
+    visibility = Visibility(ground.database, ground.stores, user_rooms)
     state = RoomState(ground, rooms, events, visibility)
     told_members = ToldMembers()
     history = RoomHistory(ground, rooms, events, visibility, state, told_members)
-    receiving = Receiving(
-        ground, RoomParts(rooms, events, writer, user_rooms), keys=ground.key_ring, remote=ground.client
-    )
+    receiving = Receiving(ground, parts, keys=ground.key_ring, remote=ground.client)
     state.complete = receiving.complete
     membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
     history.older = RoomBackfill(ground, events, receiving, ground.client)
-    directory = RoomDirectory(database, stores.rooms, rooms)
+    directory = RoomDirectory(ground.database, ground.stores.rooms, rooms)
+    remote_directory = RemoteDirectory(ground.client, ground.clock)
     return RoomServices(
-        rooms=rooms,
-        events=events,
-        writer=writer,
-        user_rooms=user_rooms,
+        rooms=rooms, events=events, writer=writer, user_rooms=user_rooms,
         facts=RoomFacts(rooms, user_rooms, events, ground.clock),
-        transactions=transactions,
-        visibility=visibility,
-        membership=membership,
+        transactions=transactions, visibility=visibility, membership=membership,
         third_party_invites=third_party_invites,
-        creation=creation,
-        sending=sending,
-        state=state,
-        history=history,
-        told_members=told_members,
+        creation=RoomCreation(ground, writer, membership, third_party_invites, shown.profile_of),
+        sending=sending, state=state, history=history, told_members=told_members,
         relations=RoomRelations(ground, rooms, events, visibility, history),
         aliases=RoomAliases(ground, rooms, sending, remote_directory),
-        directory=directory,
-        remote_directory=remote_directory,
-        receiving=receiving,
-        drafting=drafting,
+        directory=directory, remote_directory=remote_directory, receiving=receiving, drafting=drafting,
         restricted_joins=RestrictedJoins(rooms),
         spaces=Spaces(rooms, directory, user_rooms, ground.clock, ground.client),
         upgrades=RoomUpgrades(ground, writer, rooms, sending, shown.profile_of),
-    )
+    )  # fmt: skip
+
+
+def _parts(ground: RoomGround) -> RoomParts:
+    """The rooms in memory, their events, who writes them, and who is in them."""
+    stores = ground.stores
+    rooms = Rooms(ground.database, (stores.rooms, stores.state, stores.received_events), ground.server_name)
+    events = Events(ground.database, stores.events)
+    writer = RoomWriter(ground, rooms, events)
+    user_rooms = UserRooms(ground.database, stores.rooms)
+    writer.follow(user_rooms.note)
+    return RoomParts(rooms, events, writer, user_rooms)
 
 
 class _Shown:
