@@ -126,15 +126,16 @@ class EventGraphStore:
         version = txn.value("SELECT version FROM rooms WHERE room_id = %s", (room_id,))
         return None if version is None else str(version)
 
-    def visibility_settings(self, txn: Transaction, room_nid: int) -> list[tuple[int, str]]:
-        """(nid, setting) of every m.room.history_visibility event of the room."""
+    def visibility_settings(self, txn: Transaction, room_nid: int) -> dict[int, tuple[int, str]]:
+        """{nid: (state key's nid, setting)} of every m.room.history_visibility event of the room."""
         rows = txn.rows(
             """
-            SELECT e.nid, e.raw FROM events AS e JOIN state_keys AS k ON k.nid = e.state_key_nid
+            SELECT e.nid, e.state_key_nid, e.raw
+            FROM events AS e JOIN state_keys AS k ON k.nid = e.state_key_nid
             WHERE e.room_nid = %s AND k.type = %s AND k.state_key = ''""",
             (room_nid, event_types.HISTORY_VISIBILITY),
         )
-        return [(nid, _text(raw, "history_visibility")) for nid, raw in rows]
+        return {nid: (key_nid, _text(raw, "history_visibility")) for nid, key_nid, raw in rows}
 
     def memberships_of_server(
         self, txn: Transaction, room_nid: int, server_name: str
@@ -151,9 +152,9 @@ class EventGraphStore:
         )
         return {nid: (key_nid, _text(raw, "membership")) for nid, key_nid, raw in rows}
 
-    def state_nids(self, txn: Transaction, state_nid: int) -> dict[int, int]:
-        """{nid of the state key: nid of the event} of a state set."""
-        return self._state.state_ids(txn, state_nid)
+    def pick_state(self, txn: Transaction, state_nid: int, state_key_nids: Collection[int]) -> dict[int, int]:
+        """{nid of the state key: nid of the event} of these keys in a state set."""
+        return self._state.pick(txn, state_nid, state_key_nids)
 
     def _shared(self, txn: Transaction, room_id: RoomId, ids: Collection[EventId]) -> list[StoredPdu]:
         """Those that are part of the room's history. Soft-failed ones are: others may have built on them."""

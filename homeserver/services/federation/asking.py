@@ -98,16 +98,17 @@ class AskingServers:
     ) -> set[int]:
         """The nids of those that the origin may not see."""
         is_in = origin in room.other_servers()
-        settings = dict(self._graph.visibility_settings(txn, room.nid))
-        if is_in and all(value in _FOR_WHOEVER_IS_IN for value in settings.values()):
+        settings = self._graph.visibility_settings(txn, room.nid)
+        if is_in and all(value in _FOR_WHOEVER_IS_IN for _, value in settings.values()):
             return set()
         members = self._graph.memberships_of_server(txn, room.nid, origin)
+        keys = {key for key, _ in (*settings.values(), *members.values())}
         standings: dict[int | None, Standing] = {None: Standing("joined", frozenset())}
         hidden = set()
         for pdu in pdus:
             standing = standings.get(pdu.state_nid)
             if standing is None and pdu.state_nid is not None:
-                ids = self._graph.state_nids(txn, pdu.state_nid)
+                ids = self._graph.pick_state(txn, pdu.state_nid, keys)
                 standing = standings[pdu.state_nid] = _standing(ids, settings, members)
             assert standing is not None
             if not (_may_see(standing, in_room=is_in) or _is_about(pdu.raw, origin)):
@@ -121,10 +122,10 @@ def servers_in(room: Room) -> list[ServerName]:
 
 
 def _standing(
-    ids: Mapping[int, int], settings: Mapping[int, str], members: Mapping[int, tuple[int, str]]
+    ids: Mapping[int, int], settings: Mapping[int, tuple[int, str]], members: Mapping[int, tuple[int, str]]
 ) -> Standing:
     holders = set(ids.values())
-    visibility = next((value for nid, value in settings.items() if nid in holders), "shared")
+    visibility = next((value for nid, (_, value) in settings.items() if nid in holders), "shared")
     return Standing(
         visibility, frozenset(membership for nid, (_, membership) in members.items() if nid in holders)
     )
