@@ -10,7 +10,7 @@ from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 import orjson
 
-from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.errors import InvalidParam, MatrixError
 from homeserver.protocol.event_signatures import (
     KeyUnknown,
     Wanted,
@@ -30,6 +30,7 @@ from homeserver.protocol.server_keys import (
     is_known_to_everybody,
     own_document,
 )
+from homeserver.protocol.server_names import split_server_name
 from homeserver.protocol.signatures import (
     BadSignature,
     SigningKey,
@@ -40,7 +41,7 @@ from homeserver.protocol.signatures import (
 from homeserver.remote.errors import RemoteError
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.coalescing import Coalescing
-from homeserver.runtime.concurrency import Limit, gather
+from homeserver.runtime.concurrency import FairLimit, gather
 from homeserver.runtime.database import Database
 from homeserver.runtime.memory import Memory
 from homeserver.runtime.threads import Threads
@@ -55,6 +56,8 @@ logger = logging.getLogger(__name__)
 
 MAX_SERVERS_IN_MEMORY = 20_000
 FETCHES_AT_ONCE = 60
+FETCHES_OF_ONE = 10
+"""From servers that are likely somebody's together: many that hang must not keep all others waiting."""
 ASK_AGAIN_S = 60.0
 GREATEST_WAIT_S = 300.0
 """A server that cannot be asked for its keys is asked again after a minute, later after five."""
@@ -112,7 +115,7 @@ class KeyRing:
         self._threads = threads
         self._known: OrderedDict[ServerName, dict[str, PublishedKey]] = OrderedDict()
         self._fetching: Coalescing[ServerName, None] = Coalescing()
-        self._places = Limit(FETCHES_AT_ONCE)
+        self._places: FairLimit[str] = FairLimit(FETCHES_AT_ONCE, FETCHES_OF_ONE)
         self._asked: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
         self._failures: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
         self._asked_notaries: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
@@ -258,7 +261,7 @@ class KeyRing:
         self._forget_some(keep=servers)
 
     async def _fetch(self, server_name: ServerName) -> None:
-        async with self._places.place():
+        async with self._places.place(_owner_of(server_name)):
             try:
                 document = await self._source.direct(server_name)
                 checked = check_document(document, server_name, now_ms=self._clock.now_ms())
@@ -337,3 +340,12 @@ class KeyRing:
                 return
             if server not in kept:
                 del self._known[server]
+
+
+def _owner_of(server_name: ServerName) -> str:
+    """A guess: the end of the domain; all addresses together."""
+    try:
+        address = split_server_name(server_name)
+    except InvalidParam:
+        return ""
+    return "" if address.is_ip_literal else ".".join(address.host.lower().rstrip(".").split(".")[-2:])

@@ -47,6 +47,8 @@ class World:
         self.notaries: dict[str, dict[str, JsonObject]] = {}
         self.asked: list[Any] = []
         self.pause: Deferred[None] | None = None
+        self.hanging: set[str] = set()
+        self.release: Deferred[None] = Deferred()
 
     def publish(
         self,
@@ -79,6 +81,10 @@ class World:
         self.asked.append(server_name)
         if self.pause is not None:
             await self.pause
+        if server_name in self.hanging and not self.release.called:
+            waiting: Deferred[None] = Deferred()
+            self.release.addCallback(lambda _: waiting.callback(None))
+            await waiting
         if server_name not in self.documents:
             raise RemoteUnreachable(f"{server_name} does not answer")
         return self.documents[server_name]
@@ -537,3 +543,19 @@ def test_our_document_is_made_anew_every_hour(ring: KeyRing, time: FakeClock) ->
     assert ring.own_document() is first
     time.advance(2)
     assert ring.own_document()["valid_until_ts"] == time.now_ms() + DAY_MS
+
+
+@pytest.mark.parametrize(
+    "name", ["s{}.evil.example", "{}.s.evil.example:8448", "10.0.0.{}", "[2001:db8::{}]"]
+)
+def test_names_that_hang_do_not_keep_others_waiting(ring: KeyRing, world: World, name: str) -> None:
+    """Anybody may have any number of names whose servers take their time."""
+    world.hanging = {name.format(number) for number in range(200)}
+    searches = [ring.find([Wanted(ServerName(hanging), "ed25519:x", None)]) for hanging in world.hanging]
+    running = [Running(search) for search in searches]
+    world.publish(THEIR_KEY)
+    asking = Running(ring.verify_key(THEM, THEIR_KEY.key_id, None))
+    assert asking.is_done
+    assert len(world.asked) <= 60
+    world.release.callback(None)
+    assert all(search.is_done for search in running)
