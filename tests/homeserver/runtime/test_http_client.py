@@ -1,10 +1,9 @@
-"""Requests over real sockets: connections kept open, limits, redirects, TLS, refused addresses."""
+"""Requests over real sockets: answers, limits, time, TLS, redirects, refused addresses."""
 
 import socket
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,114 +12,26 @@ from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.python.failure import Failure
 
 from homeserver.runtime.addresses import AddressGuard
-from homeserver.runtime.client_tls import ClientTls
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.concurrency import gather
 from homeserver.runtime.http_client import (
     AnswerTooLarge,
     BadRedirect,
     BrokenAnswer,
-    HttpAnswer,
-    HttpClient,
-    HttpFailure,
     HttpRequest,
-    Pool,
-    PoolLimits,
     Target,
     TookTooLong,
     Unreachable,
     target_of_url,
 )
 from tests.support.certificates import Authority
+from tests.support.live_client import GET, Client, plain_target, tls_target
 from tests.support.remote_servers import (
     Conversation,
     LiveReactor,
-    Names,
-    SocketServer,
     answering,
     plain,
     read_request,
 )
-
-GET = HttpRequest("GET", "/")
-NAMES = {"good.example": ["127.0.0.1"], "two.example": ["127.0.0.2", "127.0.0.1"], "nowhere.example": []}
-
-
-@pytest.fixture(scope="module")
-def live() -> Iterator[LiveReactor]:
-    reactor = LiveReactor()
-    yield reactor
-    reactor.stop()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-class Client:
-    """An HttpClient on the live reactor, and what it talks to."""
-
-    def __init__(self, live: LiveReactor, authority: Authority, stack: ExitStack) -> None:
-        self._live = live
-        self._authority = authority
-        self._stack = stack
-        self.build()
-
-    def build(self, *, allow_private: bool = True, ca_file: Path | None = None, **limits: Any) -> None:
-        clock = Clock(self._live.reactor)
-        self.pool = Pool(
-            self._live.reactor,
-            clock,
-            Names(NAMES),
-            AddressGuard(allow_private=allow_private),
-            tls=ClientTls(ca_file or self._authority.file),
-            limits=PoolLimits(**limits),
-        )
-        self.http = HttpClient(self.pool, clock)
-        pool = self.pool
-        self._stack.callback(lambda: self._live.call(pool.stop))
-
-    def server(self, serve: Conversation | bytes, **how: Any) -> SocketServer:
-        server = SocketServer(answering(serve) if isinstance(serve, bytes) else serve, **how)
-        return self._stack.enter_context(closing(server))
-
-    def send(
-        self,
-        *servers: SocketServer | Target,
-        request: HttpRequest = GET,
-        timeout_s: float = 10,
-        max_bytes: int = 1_000_000,
-    ) -> HttpAnswer:
-        targets = [plain_target(server) if isinstance(server, SocketServer) else server for server in servers]
-        return self._live.result(
-            lambda: self.http.send(request, targets, timeout_s=timeout_s, max_bytes=max_bytes)
-        )
-
-    def get(self, url: str, **how: Any) -> HttpAnswer:
-        wishes = {"timeout_s": 10, "max_bytes": 100_000, **how}
-        return self._live.result(lambda: self.http.get(url, **wishes))
-
-    def idle(self) -> int:
-        return self._live.call(lambda: self.pool.idle)
-
-    def busy(self) -> int:
-        return self._live.call(lambda: self.pool.busy)
-
-
-@pytest.fixture
-def client(live: LiveReactor, authority: Authority) -> Iterator[Client]:
-    with ExitStack() as stack:
-        yield Client(live, authority, stack)
-
-
-def plain_target(server: SocketServer) -> Target:
-    return Target(server.address, server.port, None, "good.example")
-
-
-def tls_target(server: SocketServer, name: str, host: str = "good.example") -> Target:
-    return Target(host, server.port, name, name)
-
 
 # Answers
 
@@ -397,127 +308,6 @@ def test_a_file_that_drips(client: Client, live: LiveReactor) -> None:
     assert time.monotonic() - started < 3
 
 
-# Connections kept open
-
-
-def test_connections_are_kept_open(client: Client) -> None:
-    server = client.server(plain())
-    for _ in range(5):
-        client.send(server)
-    assert (server.connections, client.idle(), client.busy()) == (1, 1, 0)
-
-
-@pytest.mark.parametrize("answer", [plain(b"{}", "200 OK", "Connection: close"), b"HTTP/1.0 200 OK\r\n\r\n"])
-def test_unless_the_other_side_says_otherwise(client: Client, answer: bytes) -> None:
-    server = client.server(answering(answer, close=True))
-    for _ in range(2):
-        client.send(server)
-    assert server.connections == 2
-    assert client.idle() == 0
-
-
-def test_they_are_closed_when_unused(client: Client) -> None:
-    client.build(idle_s=0.1, sweep_s=0.05)
-    client.send(client.server(plain()))
-    assert client.idle() == 1
-    until(lambda: client.idle() == 0)
-
-
-def test_only_so_many_are_kept(client: Client) -> None:
-    client.build(idle=3)
-    servers = [client.server(plain()) for _ in range(5)]
-    for server in servers:
-        client.send(server)
-    assert client.idle() == 3
-    client.send(servers[4])
-    assert servers[4].connections == 1
-    client.send(servers[0])
-    assert servers[0].connections == 2
-
-
-def test_one_closed_meanwhile_is_replaced(client: Client) -> None:
-    def serve(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(plain())
-        read_request(connection)  # and hangs up instead of an answer, as if it had closed just before
-
-    server = client.server(serve)
-    for _ in range(3):
-        assert client.send(server, request=HttpRequest("PUT", "/", body=b"x")).status == 200
-    assert server.connections == 3
-
-
-def test_what_must_not_be_repeated_gets_a_new_connection(client: Client) -> None:
-    server = client.server(plain())
-    client.send(server)
-    client.send(server, request=HttpRequest("POST", "/", body=b"x", is_repeatable=False))
-    assert server.connections == 2
-
-
-def test_a_new_connection_that_hangs_up_is_not_tried_again(client: Client) -> None:
-    server = client.server(lambda connection: read_request(connection))
-    with pytest.raises(BrokenAnswer):
-        client.send(server)
-    assert server.connections == 1
-
-
-def test_an_answer_that_nobody_asked_for_is_not_believed(client: Client) -> None:
-    server = client.server(answering(plain(b"first") + plain(b"forged"), plain(b"second")))
-    assert client.send(server).body == b"first"
-    assert client.send(server).body != b"forged"
-
-
-def test_an_answer_while_idle_closes_the_connection(client: Client) -> None:
-    def serve(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(plain(b"first"))
-        time.sleep(0.1)
-        connection.sendall(plain(b"forged"))
-        read_request(connection)
-
-    server = client.server(serve)
-    assert client.send(server).body == b"first"
-    until(lambda: client.idle() == 0)
-    assert client.send(server).body == b"first"
-
-
-def test_only_so_many_requests_at_once_for_one_server(client: Client, live: LiveReactor) -> None:
-    client.build(at_once_per_target=2)
-    at_once: list[int] = []
-    inside = [0]
-
-    def serve(connection: socket.socket) -> None:
-        while read_request(connection)[0]:
-            inside[0] += 1
-            at_once.append(inside[0])
-            time.sleep(0.05)
-            inside[0] -= 1
-            connection.sendall(plain())
-
-    server = client.server(serve)
-
-    async def many() -> list[HttpAnswer]:
-        one = lambda: client.http.send(GET, [plain_target(server)], timeout_s=10, max_bytes=1000)  # noqa: E731
-        return await gather(*(one() for _ in range(8)))
-
-    assert len(live.result(many)) == 8
-    assert max(at_once) == 2
-    assert server.connections == 2
-
-
-def test_stopping_ends_what_is_under_way(client: Client, live: LiveReactor) -> None:
-    server = client.server(lambda connection: (read_request(connection), time.sleep(5)))
-
-    async def stop_soon() -> None:
-        live.reactor.callLater(0.2, client.http.stop)
-        await client.http.send(GET, [plain_target(server)], timeout_s=10, max_bytes=1000)
-
-    with pytest.raises(HttpFailure):
-        live.result(stop_soon)
-    with pytest.raises(Unreachable, match="being stopped"):
-        client.send(server)
-
-
 # Where to connect
 
 
@@ -763,10 +553,3 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "It did not come about"
-        time.sleep(0.02)

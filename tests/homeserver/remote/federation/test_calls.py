@@ -1,128 +1,30 @@
-"""Every call to other homeservers: what is sent, how it is signed, what comes back, and what may go wrong."""
+"""Every call to other homeservers: what is sent, how it is signed, what comes back."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-import orjson
 import pytest
 
 from homeserver.protocol.canonical_json import encode
-from homeserver.protocol.ids import EventId, RoomAlias, RoomId, ServerName, UserId
-from homeserver.protocol.request_signatures import parse_authorization, request_bytes
-from homeserver.protocol.server_names import ServerAcl
-from homeserver.protocol.signatures import SigningKey
+from homeserver.protocol.ids import EventId, RoomAlias, RoomId, UserId
 from homeserver.remote.errors import (
-    RemoteBackingOff,
-    RemoteError,
     RemoteMisbehaved,
-    RemoteNotAllowed,
     RemoteRefused,
-    RemoteUnreachable,
 )
 from homeserver.remote.federation import FederationClient
-from homeserver.remote.federation_requests import Effort, Identity, SignedRequests, path_of, target_of
-from homeserver.remote.server_discovery import ServerDiscovery
-from homeserver.runtime.concurrency import CancelledError
-from homeserver.runtime.http_client import HttpAnswer, HttpRequest
+from homeserver.remote.federation_requests import path_of, target_of
+from tests.homeserver.remote.federation.other import (
+    EVENT,
+    PDU,
+    ROOM,
+    THEM,
+    USER,
+    Other,
+    check_signature,
+)
 from tests.support.clock import FakeClock
-from tests.support.network import Network
 from tests.support.running import Running, result
-
-KEY = SigningKey("ours", b"o" * 32)
-US = ServerName("us.example")
-THEM = ServerName("them.example")
-ROOM = RoomId("!room/with?odd%characters:them.example")
-EVENT = EventId("$event/+:them.example")
-USER = UserId("@user/ü:them.example")
-PDU: dict[str, Any] = {"type": "m.room.message", "content": {"body": "ü"}}
-
-
-class Other:
-    """A homeserver that answers what it is told to and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[HttpAnswer] = []
-        self.asked: list[HttpRequest] = []
-
-    def will(self, body: Any, status: int = 200, **headers: str) -> None:
-        """The next answer; the last one is given again and again."""
-        content = body if isinstance(body, bytes) else orjson.dumps(body)
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append(HttpAnswer(status, names, content))
-
-    def __call__(self, request: HttpRequest) -> HttpAnswer:
-        self.asked.append(request)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    @property
-    def request(self) -> HttpRequest:
-        """The one that was asked last."""
-        return self.asked[-1]
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.request.path).query)
-
-    @property
-    def body(self) -> Any:
-        assert self.request.body is not None
-        return orjson.loads(self.request.body)
-
-
-class Watch:
-    """Reachability that keeps notes."""
-
-    def __init__(self) -> None:
-        self.blocked = False
-        self.notes: list[str] = []
-
-    def may_try(self, destination: ServerName) -> bool:
-        return not self.blocked
-
-    def note_success(self, destination: ServerName) -> None:
-        self.notes.append("success")
-
-    def note_failure(self, destination: ServerName, why: str) -> None:
-        self.notes.append("failure")
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def them(network: Network) -> Other:
-    other = Other()
-    network.add(THEM, other)
-    return other
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
-def client(network: Network, time: FakeClock, watch: Watch) -> FederationClient:
-    outside = network.outside(US)
-    policy = ServerAcl({"allow": ["*"], "deny": ["*.evil.example"]})
-    discovery = ServerDiscovery(outside.http, outside.resolver, time)
-    client = FederationClient(
-        SignedRequests(Identity(US, KEY, policy), outside.http, discovery, time), outside.http, time
-    )
-    client.use_reachability(watch)
-    return client
-
-
-def check_signature(request: HttpRequest) -> None:
-    """The request carries our signature on exactly what was sent."""
-    claim = parse_authorization(request.headers["Authorization"])
-    assert (claim.origin, claim.destination, claim.key_id) == (US, THEM, KEY.key_id)
-    message = request_bytes(request.method, request.path, US, THEM, request.body)
-    KEY.verify_key.verify(message, claim.signature)
-
 
 # One method per call
 
@@ -498,126 +400,3 @@ def test_queries(query: Any, target: str) -> None:
 
 def test_paths() -> None:
     assert path_of("/a/{}/b/{}", "x/../y", "?#%") == "/a/x%2F..%2Fy/b/%3F%23%25"
-
-
-# What may go wrong
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "errcode", "unknown"),
-    [
-        (404, {"errcode": "M_NOT_FOUND", "error": "gone"}, "M_NOT_FOUND", False),
-        (404, {"errcode": "M_UNRECOGNIZED"}, "M_UNRECOGNIZED", True),
-        (404, b"<html>", "", True),
-        (405, {"errcode": "M_UNRECOGNIZED"}, "M_UNRECOGNIZED", True),
-        (403, {"errcode": 5, "error": []}, "", False),
-        (302, b"", "", False),
-        (201, b"{}", "", False),
-        (500, b"", "", False),
-    ],
-)
-def test_refusals(
-    client: FederationClient, them: Other, watch: Watch, status: int, body: Any, errcode: str, unknown: bool
-) -> None:
-    them.will(body, status)
-    with pytest.raises(RemoteRefused) as refused:
-        result(client.profile(THEM, USER))
-    error = refused.value
-    assert (error.remote_status, error.remote_errcode, error.is_unknown_endpoint) == (
-        status,
-        errcode,
-        unknown,
-    )
-    assert (error.status, error.errcode) == (502, "M_UNKNOWN")
-    assert watch.notes == ["failure" if status >= 500 else "success"]
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "wait_ms"),
-    [
-        (429, {"retry_after": "5"}, {"retry_after_ms": 1}, 5_000),
-        (429, {}, {"retry_after_ms": 1500}, 1_500),
-        (429, {}, {"retry_after_ms": 1500.2}, 1_501),
-        (429, {"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {}, None),
-        (429, {}, {"retry_after_ms": -1}, None),
-        (503, {"retry_after": "9"}, {}, 9_000),
-        (403, {"retry_after": "9"}, {}, None),
-    ],
-)
-def test_being_asked_to_wait(
-    client: FederationClient,
-    them: Other,
-    status: int,
-    headers: dict[str, str],
-    body: Any,
-    wait_ms: int | None,
-) -> None:
-    them.will(body, status, **headers)
-    with pytest.raises(RemoteRefused) as refused:
-        result(client.profile(THEM, USER))
-    assert refused.value.retry_after_ms == wait_ms
-
-
-def test_a_server_that_cannot_be_reached(client: FederationClient, watch: Watch) -> None:
-    with pytest.raises(RemoteUnreachable, match=r"nobody\.example"):
-        result(client.profile(ServerName("nobody.example"), USER))
-    assert watch.notes == ["failure"]
-
-
-def test_an_answer_that_is_too_large(client: FederationClient, them: Other, watch: Watch) -> None:
-    them.will({"x": "x" * 2_000})
-    with pytest.raises(RemoteMisbehaved):
-        result(client.request(THEM, "GET", "/x", effort=Effort(max_bytes=1_000)))
-    assert watch.notes == ["success"]
-
-
-def test_finding_the_server_is_part_of_the_time(
-    network: Network, time: FakeClock, watch: Watch, client: FederationClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(discovery: object, destination: object) -> None:
-        await time.sleep(1_000)
-
-    monkeypatch.setattr(ServerDiscovery, "targets", never)
-    running = Running(client.profile(THEM, USER))
-    time.advance(16)
-    with pytest.raises(RemoteUnreachable):
-        running.result()
-    assert watch.notes == ["failure"]
-
-
-def test_cancelling_is_no_failure_of_theirs(
-    client: FederationClient, watch: Watch, time: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(discovery: object, destination: object) -> None:
-        await time.sleep(1_000)
-
-    monkeypatch.setattr(ServerDiscovery, "targets", never)
-    running = Running(client.profile(THEM, USER))
-    running.cancel()
-    with pytest.raises(CancelledError):
-        running.result()
-    assert watch.notes == []
-
-
-def test_a_server_that_is_left_alone(client: FederationClient, them: Other, watch: Watch) -> None:
-    watch.blocked = True
-    them.will({})
-    with pytest.raises(RemoteBackingOff):
-        result(client.profile(THEM, USER))
-    assert them.asked == []
-    result(client.send_transaction(THEM, "1", {}))
-    assert len(them.asked) == 1
-
-
-@pytest.mark.parametrize("name", ["a.evil.example", "A.EVIL.example", "b.evil.example:8448"])
-def test_a_server_that_is_not_allowed(client: FederationClient, network: Network, name: str) -> None:
-    with pytest.raises(RemoteNotAllowed):
-        result(client.send_transaction(ServerName(name), "1", {}))
-    assert network.sent == []
-
-
-def test_no_requests_to_ourselves(client: FederationClient, network: Network) -> None:
-    network.add(US, Other())
-    with pytest.raises(RemoteError, match="this server"):
-        result(client.profile(US, USER))
-    assert network.sent == []
