@@ -81,7 +81,7 @@ class RoomIntake:
         self._rooms: dict[RoomId, RoomTurns] = {}
         self._waiting: dict[ServerName, Waiting] = {}
         self._near_bytes = 0
-        self._resting: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
+        self._resting: Memory[tuple[RoomId, ServerName], float] = Memory(clock, MOST_SLOW)  # until when
         self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
         self._deferred: TimingWheel[tuple[RoomId, ServerName]] = TimingWheel(
             clock, lambda key: self._again(*key), step_s=1.0
@@ -131,7 +131,11 @@ class RoomIntake:
         return self._room(room_id).queue(origin, 1 if is_slow else MOST_IN_HAND)
 
     def _again(self, room_id: RoomId, origin: ServerName) -> None:
-        """Look at everything of the server that waits for the room."""
+        """Look at everything of the server that waits for the room, unless it rests."""
+        rests_until = self._resting.get((room_id, origin))
+        if rests_until is not None:
+            self._deferred.put((room_id, origin), rests_until)
+            return
         queue = self._queue(room_id, origin)
         self._near_bytes -= queue.bytes_near
         queue.reread()
@@ -176,8 +180,9 @@ class RoomIntake:
         self._slow.keep((room_id, origin), value=True, seconds=SLOW_FOR_S)
         if any(other != origin for other in room.waiting_servers()):
             rest_s = took_s * REST_FACTOR
-            self._resting.keep((room_id, origin), value=True, seconds=rest_s)
-            self._deferred.put((room_id, origin), self._clock.monotonic() + rest_s)
+            rests_until = self._clock.monotonic() + rest_s
+            self._resting.keep((room_id, origin), rests_until, rest_s)
+            self._deferred.put((room_id, origin), rests_until)
             self._near_bytes -= room.queue(origin).bytes_near
             room.drop(origin)
 

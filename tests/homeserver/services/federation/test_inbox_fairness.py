@@ -10,6 +10,7 @@ from homeserver.protocol.hashes import event_id_of
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.services.federation import room_intake
 from homeserver.services.federation.room_intake import REST_FACTOR
+from homeserver.services.rooms.receiving import CannotJudge
 from tests.homeserver.services.federation.test_inbox import VERSION, Rooms, pdu, send, start, taking
 from tests.support.people import Person
 from tests.support.whole_server import WholeServer
@@ -24,6 +25,7 @@ class SlowRooms(Rooms):
         super().__init__()
         self._server = server
         self.done: list[tuple[str, float]] = []
+        self.of_evil: MatrixError | None = None
 
     async def receive(
         self, room_id: RoomId, pdus: Sequence[Mapping[str, Any]], *, origin: Any
@@ -33,7 +35,8 @@ class SlowRooms(Rooms):
             await self._server.services.clock.sleep(HOLDS_S * len(pdus))
         now = self._server.time.monotonic()
         self.done += [(pdu["content"]["body"], now) for pdu in pdus]
-        return dict.fromkeys([event_id_of(VERSION, pdu) for pdu in pdus])
+        verdict = self.of_evil if origin == "evil" else None
+        return dict.fromkeys([event_id_of(VERSION, pdu) for pdu in pdus], verdict)
 
     def when(self, text: str) -> float:
         return dict(self.done)[text]
@@ -77,6 +80,20 @@ def test_a_server_that_holds_up_a_room_rests_while_others_have_something(
     assert sum(wait > 1 for wait in waits) <= 60 / REST_FACTOR + 1
     server.time.advance(25 * HOLDS_S)
     assert sum(text.startswith("evil") for text, _ in slow.done) == 40
+
+
+def test_it_rests_also_when_its_events_are_to_be_looked_at_again(
+    server: WholeServer, room: str, slow: SlowRooms
+) -> None:
+    slow.of_evil = CannotJudge()
+    start(server, of_evil(room, 3), origin="evil").result()
+    server.time.advance(4 * HOLDS_S)
+    held = sum(origin == "evil" for _, origin, _ in slow.batches)
+    for number in range(360):
+        send(server, pdu(room, f"good {number}"))
+        server.time.advance(HOLDS_S / 6)
+    held = sum(origin == "evil" for _, origin, _ in slow.batches) - held
+    assert held <= 60 / (1 + REST_FACTOR) + 1
 
 
 def test_a_server_that_is_slow_in_many_rooms_does_not_hold_up_the_rooms_of_others(
