@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.ids import RoomId
 from homeserver.protocol.room_versions import room_version
-from tests.peers.federation.adversary.hostile import still_works
+from tests.peers.federation.adversary.hostile import host, join_hosted, still_works
 from tests.support.adversary import V1, V2, Adversary, View
 from tests.support.people import Person, path
 from tests.support.whole_server import WholeServer
@@ -153,3 +154,30 @@ def test_one_more_chain(alice: Person, room: str, view: View, mallory: Adversary
     ids = [event["event_id"] for event in alice.messages(room, limit=100).events][::-1]
     places = [ids.index(view.name(pdu)) for pdu in chain]
     assert all(one < other for one, other in pairwise(places))
+
+
+def test_a_resident_that_names_servers_without_end(
+    server: WholeServer, alice: Person, mallory: Adversary
+) -> None:
+    """Everybody it names would be told what is said until the members are known."""
+    view = host(mallory)
+    state = list(view.state.values())
+    names = [f"victim{number}.example" for number in range(30_000)]
+    nonsense = ["", "..", "a b", "x" * 300, "evil.example/path", "\x00", "test"]
+    mallory.on(
+        f"{V2}/send_join",
+        lambda _: (
+            200,
+            {
+                "state": state,
+                "auth_chain": state,
+                "members_omitted": True,
+                "servers_in_room": [*nonsense, *names, *names],
+            },
+        ),
+    )
+    assert join_hosted(alice, mallory, view).status == 200
+    room = server.services.rooms.rooms.find(RoomId(view.room_id))
+    assert room is not None
+    assert 1_000 < len(room.partial_servers) <= 20_001
+    assert not set(nonsense) & set(room.partial_servers)
