@@ -78,22 +78,28 @@ class Identifiers:
                 missing.append(key)
             else:
                 nids[key] = nid
-        for chunk in _chunks(missing):
-            given = [part for key in chunk for part in key]
-            pairs = ",".join(["(%s, %s)"] * len(chunk))
-            sql = f"SELECT type, state_key, nid FROM state_keys WHERE (type, state_key) IN (VALUES {pairs})"
-            found = {(row[0], row[1]): row[2] for row in txn.rows(sql, given)}
-            new = [key for key in chunk if key not in found]
-            if new and txn.is_writing:
-                txn.executemany(
-                    "INSERT INTO state_keys (type, state_key) VALUES (%s, %s) ON CONFLICT DO NOTHING", new
-                )
-                found = {(row[0], row[1]): row[2] for row in txn.rows(sql, given)}
-            for key in chunk:
-                if key in found:
-                    nids[key] = found[key]
-                    self._remember(txn, self._state_keys, key, found[key])
+        by_type: dict[str, list[str]] = {}
+        for event_type, state_key in missing:
+            by_type.setdefault(event_type, []).append(state_key)
+        for event_type, state_keys in by_type.items():
+            for chunk in _chunks(state_keys):
+                for state_key, nid in self._nids_of_type(txn, event_type, chunk).items():
+                    nids[event_type, state_key] = nid
+                    self._remember(txn, self._state_keys, (event_type, state_key), nid)
         return nids
+
+    def _nids_of_type(self, txn: Transaction, event_type: str, state_keys: Sequence[str]) -> dict[str, int]:
+        """By type: SQLite looks pairs up in an index one by one only."""
+        sql = f"""
+            SELECT state_key, nid FROM state_keys
+            WHERE type = %s AND state_key IN ({marks(state_keys)})"""
+        found = dict(txn.rows(sql, (event_type, *state_keys)))
+        new = [(event_type, state_key) for state_key in state_keys if state_key not in found]
+        if new and txn.is_writing:
+            insert = "INSERT INTO state_keys (type, state_key) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+            txn.executemany(insert, new)
+            found = dict(txn.rows(sql, (event_type, *state_keys)))
+        return found
 
     def state_keys(self, txn: Transaction, nids: Iterable[int]) -> dict[int, StateKey]:
         """The pairs behind numbers, in few statements."""

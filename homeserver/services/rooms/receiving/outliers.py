@@ -63,23 +63,23 @@ class Outliers:
             asides.append(Aside(event, nid, status, None))
             row = KnownEvent(nid, event.event_id, room.nid, status, None, None, event.depth)
             judged[event.event_id] = Stored(row, event)
-        await self._keep(room.nid, asides)
-        fresh_rows = await self._stored.known([aside.event.event_id for aside in asides])
-        return {
-            event.event_id: Stored(fresh_rows.get(event.event_id) or judged[event.event_id].known, event)
-            for event in given
-            if event.event_id in judged
-        }
+        quicker = await self._keep(room.nid, asides)
+        for event_id, row in quicker.items():
+            judged[event_id] = judged[event_id]._replace(known=row)
+        return {event.event_id: judged[event.event_id] for event in given if event.event_id in judged}
 
-    async def _keep(self, room_nid: int, asides: Sequence[Aside]) -> None:
+    async def _keep(self, room_nid: int, asides: Sequence[Aside]) -> dict[EventId, KnownEvent]:
+        """Those that somebody else was quicker with, as they stand now."""
+        quicker: dict[EventId, KnownEvent] = {}
         for start in range(0, len(asides), AT_ONCE):
-            await self._database.write(self._write, room_nid, asides[start : start + AT_ONCE])
+            quicker |= await self._database.write(self._write, room_nid, asides[start : start + AT_ONCE])
+        return quicker
 
-    def _write(self, txn: Transaction, room_nid: int, asides: Sequence[Aside]) -> None:
-        """Somebody else may have been quicker with some of them."""
+    def _write(self, txn: Transaction, room_nid: int, asides: Sequence[Aside]) -> dict[EventId, KnownEvent]:
         known = self._stored.known_in(txn, [aside.event.event_id for aside in asides])
         fresh = [aside for aside in asides if aside.event.event_id not in known]
         self._stored.keep_aside(txn, room_nid, fresh)
+        return known
 
 
 def _judge(event: Event, judged: Mapping[EventId, Stored]) -> int | None:
