@@ -270,6 +270,7 @@ def test_somebody_who_was_never_there_is_banned(sides: Sides) -> None:
     anna.unban(room, carla)
     bela.sees_member_soon(room, carla, "leave")  # to Synapse, an invite that comes before this is none
     anna.invite(room, carla)
+    bela.sees_member_soon(room, carla, "invite")
     carla.invite_soon(room)
     carla.join(room)
     anna.sees_member_soon(room, carla, "join")
