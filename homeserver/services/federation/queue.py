@@ -3,8 +3,7 @@
 A destination that has everything, or that is being left alone, has no queue: it costs no memory.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from homeserver.protocol.ids import ServerName
@@ -127,47 +126,6 @@ class DestinationQueue:
                 if nid > self.taken_nid:
                     self.add_event(nid)
         self.late_events.clear()
-
-
-class Line:
-    """Queues that wait for a place to send; `serve` is called with one when its turn comes, and then `done`.
-
-    A queue that waits is a few hundred bytes, where a coroutine that waits is ten thousand.
-    """
-
-    def __init__(self, places: int, serve: Callable[["Line", DestinationQueue], object]) -> None:
-        self._free = places
-        self._serve = serve
-        self._waiting: deque[DestinationQueue] = deque()
-        self._is_serving = False
-
-    def put(self, queue: DestinationQueue, *, is_first: bool = False) -> None:
-        """At the end of the line, or at its head."""
-        if is_first:
-            self._waiting.appendleft(queue)
-        else:
-            self._waiting.append(queue)
-        self._serve_next()
-
-    def done(self) -> None:
-        """A place is free again."""
-        self._free += 1
-        self._serve_next()
-
-    def stop(self) -> None:
-        """Serve nobody any more."""
-        self._waiting.clear()
-
-    def _serve_next(self) -> None:
-        if self._is_serving:
-            return  # somebody was done at once: the loop below goes on
-        self._is_serving = True
-        try:
-            while self._free and self._waiting:
-                self._free -= 1
-                self._serve(self, self._waiting.popleft())
-        finally:
-            self._is_serving = False
 
 
 class Load(NamedTuple):

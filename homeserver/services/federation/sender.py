@@ -12,7 +12,6 @@ https://spec.matrix.org/latest/server-server-api/#transactions
 
 import logging
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -23,8 +22,9 @@ from homeserver.runtime.clock import Clock, DelayedCall
 from homeserver.runtime.database import Transaction
 from homeserver.runtime.tasks import Tasks
 from homeserver.services.federation.destinations import Destinations
+from homeserver.services.federation.lines import Line, Lines, LineSettings
 from homeserver.services.federation.outgoing import Delivery, OutgoingEvents
-from homeserver.services.federation.queue import DestinationQueue, Line, Load, Receipts
+from homeserver.services.federation.queue import DestinationQueue, Load, Receipts
 from homeserver.services.federation.transaction_body import (
     MOST_EDUS,
     MOST_PDUS,
@@ -56,14 +56,6 @@ class StoredReceipts(Protocol):
         """The next receipts that the destination lacks, from the database; none when it lacks none."""
 
 
-@dataclass(frozen=True, slots=True)
-class SenderSettings:
-    """How much at a time. Servers that failed the last time queue apart: they shall not hold up others."""
-
-    transactions_at_once: int = 200
-    retries_at_once: int = 40
-
-
 class FederationSender:
     """`note` is told of events, `put` of EDUs; `start` before anything else."""
 
@@ -77,9 +69,8 @@ class FederationSender:
         streams: Streams,
         clock: Clock,
         tasks: Tasks,
-        settings: SenderSettings | None = None,
+        settings: LineSettings | None = None,
     ) -> None:
-        settings = settings or SenderSettings()
         self._server_name = server_name
         self._client = client
         self._outgoing = outgoing
@@ -87,8 +78,7 @@ class FederationSender:
         self._streams = streams
         self._clock = clock
         self._tasks = tasks
-        self._line = Line(settings.transactions_at_once, self._serve)
-        self._retries = Line(settings.retries_at_once, self._serve)
+        self._lines = Lines(settings or LineSettings(), destinations, clock, self._serve)
         self._queues: dict[ServerName, DestinationQueue] = {}
         self._fresh: list[tuple[int, frozenset[ServerName], ServerName | None]] = []
         self._to_load: dict[ServerName, DestinationQueue] = {}
@@ -115,8 +105,7 @@ class FederationSender:
             if timer is not None and timer.active():
                 timer.cancel()
         self._save_timer = self._prune_timer = None
-        self._line.stop()
-        self._retries.stop()
+        self._lines.stop()
         await self._save()
 
     # What there is to send
@@ -234,7 +223,7 @@ class FederationSender:
             raise
         for server, queue in queues.items():
             queue.recall(self._newest(rows[server]))
-            self._line_up(queue)
+            self._lines.put(queue)
 
     def _newest(self, row: DestinationRow) -> DestinationRow:
         """With the progress that is not written down yet."""
@@ -247,18 +236,12 @@ class FederationSender:
             last_txn=progress.last_txn,
         )
 
-    def _line_up(self, queue: DestinationQueue) -> None:
-        if self._destinations.is_in_trouble(queue.server):
-            self._retries.put(queue, is_first=self._destinations.has_spoken(queue.server))
-        else:
-            self._line.put(queue)
-
     def _serve(self, line: Line, queue: DestinationQueue) -> None:
         self._tasks.start(f"send to {queue.server}", self._send_next(line, queue))
 
     async def _send_next(self, line: Line, queue: DestinationQueue) -> None:
         """One transaction. Then the queue lines up again, or goes: it is empty, or not to be sent to now."""
-        server, goes_on = queue.server, False
+        server, goes_on, began = queue.server, False, self._clock.monotonic()
         try:
             if self._destinations.is_sendable(server):
                 load = await self._take(queue)
@@ -276,8 +259,9 @@ class FederationSender:
             self._destinations.note_refused(server, f"failed here: {error!r}")
             raise
         finally:
+            self._lines.note_time(server, began)
             if goes_on:
-                self._line_up(queue)
+                self._lines.put(queue)
             else:
                 del self._queues[server]
             line.done()

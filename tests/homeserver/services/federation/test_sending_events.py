@@ -7,7 +7,8 @@ import pytest
 
 from homeserver.protocol.ids import ServerName
 from homeserver.runtime.http_client import HttpAnswer
-from homeserver.services.federation.queue import Line
+from homeserver.services.federation.lines import Line, Lines, LineSettings
+from homeserver.services.federation.queue import DestinationQueue
 from tests.support.destinations import Destination, join_from, leave_from, refusal
 from tests.support.people import Person
 from tests.support.running import result
@@ -349,7 +350,7 @@ def test_who_speaks_to_us_does_not_wait_behind_servers_that_do_not_answer(
     server.time.advance(3600)
     served: list[str] = []
     line = Line(0, lambda line, queue: served.append(queue.server))
-    server.services.traffic.sender._retries = line  # all places are taken
+    server.services.traffic.sender._lines.failed = line  # all places are taken
     for name in dead:  # it is their time
         server.services.traffic.destinations._troubles[ServerName(name)].retry_at_ms = 0
         server.services.traffic.sender.wake(ServerName(name))
@@ -360,3 +361,25 @@ def test_who_speaks_to_us_does_not_wait_behind_servers_that_do_not_answer(
         line.done()
     assert served[0] == far.name
     assert set(served[1:]) == set(dead)
+
+
+def test_servers_that_take_long_to_answer_stand_in_a_line_of_their_own(
+    server: WholeServer, room: str, far: Destination
+) -> None:
+    served: list[str] = []
+    lines = Lines(
+        LineSettings(well=2, failed=1, slow=1), server.services.traffic.destinations, server.time,
+        lambda line, queue: served.append(queue.server),
+    )  # fmt: skip
+    began = server.time.monotonic()
+    server.time.advance(20)
+    for number in range(5):
+        lines.note_time(ServerName(f"slow{number}"), began)
+        lines.put(DestinationQueue(ServerName(f"slow{number}")))
+    lines.put(DestinationQueue(ServerName("well")))
+    assert served == ["slow0", "well"]
+    lines.slow.done()
+    assert served == ["slow0", "well", "slow1"]
+    lines.note_time(ServerName("slow0"), server.time.monotonic())
+    lines.put(DestinationQueue(ServerName("slow0")))
+    assert served[-1] == "slow0"
