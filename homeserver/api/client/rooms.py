@@ -10,6 +10,7 @@ import msgspec
 from homeserver.api.client.asking_elsewhere import KnowsPeople, count_strangers, require_user
 from homeserver.api.client.events import HasRooms
 from homeserver.api.client.third_party_invites import ByAddress, HasThirdPartyInvites, count
+from homeserver.api.room_directory import listing_query, search_query, shown
 from homeserver.http.request import Request
 from homeserver.protocol.ids import (
     RoomAlias,
@@ -64,19 +65,6 @@ class Upgrade(msgspec.Struct):
 
 class Listing(msgspec.Struct):
     visibility: Literal["public", "private"] = "public"
-
-
-class DirectoryFilter(msgspec.Struct):
-    generic_search_term: str | None = None
-    room_types: list[str | None] | None = None
-
-
-class DirectorySearch(msgspec.Struct):
-    limit: int | None = None
-    since: str | None = None
-    filter: DirectoryFilter | None = None
-    include_all_networks: bool = False
-    third_party_instance_id: str | None = None
 
 
 async def create(services: HasThirdPartyInvites, request: Request) -> JsonObject:
@@ -153,16 +141,11 @@ async def put_visibility(services: HasRooms, request: Request, room_id: RoomId) 
 
 
 async def public_rooms(services: HasDirectory, request: Request) -> JsonObject:
-    limit = request.query_int("limit", 0, minimum=0) or None
-    return await _page(services, request, DirectoryQuery(limit=limit, since=request.query_one("since")))
+    return await _page(services, request, listing_query(request))
 
 
 async def search_public_rooms(services: HasDirectory, request: Request) -> JsonObject:
-    body = request.json(DirectorySearch, allow_empty=True)
-    filter_ = body.filter or DirectoryFilter()
-    types = None if filter_.room_types is None else tuple(filter_.room_types)
-    query = DirectoryQuery(body.limit, body.since, filter_.generic_search_term, types)
-    return await _page(services, request, query)
+    return await _page(services, request, search_query(request))
 
 
 def _search(query: DirectoryQuery) -> JsonObject:
@@ -187,10 +170,4 @@ async def _page(services: HasDirectory, request: Request, query: DirectoryQuery)
     if server is not None and parse_server_name(server) != services.rooms.aliases.server_name:
         await require_user(services, request)
         return await services.rooms.remote_directory.public_rooms(ServerName(server), _search(query))
-    page = await services.rooms.directory.page(query)
-    found: JsonObject = {"chunk": page.chunk, "total_room_count_estimate": page.total}
-    if page.next_batch is not None:
-        found["next_batch"] = page.next_batch
-    if page.prev_batch is not None:
-        found["prev_batch"] = page.prev_batch
-    return found
+    return shown(await services.rooms.directory.page(query))

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from homeserver.api.room_directory import listing_query, search_query, shown
 from homeserver.http.request import Request
 from homeserver.protocol.errors import MissingToken, NotFound
 from homeserver.protocol.ids import RoomId, ServerName, UserId, parse_room_alias, parse_user_id
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.accounts import AccountServices
 from homeserver.services.federation.answering import Answering
-from homeserver.services.rooms.directory import DirectoryQuery
 
 
 class HasAnswering(Protocol):
@@ -22,17 +22,6 @@ class HasAnswering(Protocol):
 
     @property
     def accounts(self) -> AccountServices: ...
-
-
-class DirectoryFilter(msgspec.Struct):
-    generic_search_term: str | None = None
-    room_types: list[str | None] | None = None
-
-
-class DirectorySearch(msgspec.Struct):
-    limit: int | None = None
-    since: str | None = None
-    filter: DirectoryFilter | None = None
 
 
 class KeyQuery(msgspec.Struct):
@@ -44,15 +33,11 @@ class KeyClaim(msgspec.Struct):
 
 
 async def public_rooms(services: HasAnswering, request: Request) -> JsonObject:
-    limit = request.query_int("limit", 0, minimum=0) or None
-    return await _page(services, DirectoryQuery(limit=limit, since=request.query_one("since")))
+    return shown(await services.answering.queries.public_rooms(listing_query(request)))
 
 
 async def search_public_rooms(services: HasAnswering, request: Request) -> JsonObject:
-    body = request.json(DirectorySearch, allow_empty=True)
-    filter_ = body.filter or DirectoryFilter()
-    types = None if filter_.room_types is None else tuple(filter_.room_types)
-    return await _page(services, DirectoryQuery(body.limit, body.since, filter_.generic_search_term, types))
+    return shown(await services.answering.queries.public_rooms(search_query(request)))
 
 
 async def hierarchy(services: HasAnswering, request: Request, room_id: RoomId) -> JsonObject:
@@ -96,13 +81,3 @@ async def openid_userinfo(services: HasAnswering, request: Request) -> JsonObjec
     if not token:
         raise MissingToken("access_token is missing")
     return {"sub": await services.accounts.openid.user_of(token)}
-
-
-async def _page(services: HasAnswering, query: DirectoryQuery) -> JsonObject:
-    page = await services.answering.queries.public_rooms(query)
-    found: JsonObject = {"chunk": page.chunk, "total_room_count_estimate": page.total}
-    if page.next_batch is not None:
-        found["next_batch"] = page.next_batch
-    if page.prev_batch is not None:
-        found["prev_batch"] = page.prev_batch
-    return found

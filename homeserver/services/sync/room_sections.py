@@ -17,6 +17,7 @@ from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.relations import Bundles, RoomRelations
 from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.stripped_state import STRIPPED
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.sync.left_rooms import LeftRooms
 from homeserver.services.sync.query import SyncQuery
@@ -24,10 +25,6 @@ from homeserver.services.sync.window import Span, Window, Windows, names_other_t
 
 FRESH_MS = 500
 MOST_FRAGMENTS = 16
-STRIPPED = (
-    event_types.CREATE, event_types.JOIN_RULES, event_types.NAME, event_types.AVATAR, event_types.TOPIC,
-    event_types.CANONICAL_ALIAS, event_types.ENCRYPTION,
-)  # fmt: skip
 
 
 class Extras(NamedTuple):

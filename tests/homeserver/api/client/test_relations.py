@@ -11,14 +11,9 @@ from tests.support.whole_server import WholeServer
 
 
 @pytest.fixture
-def alice(each_server: WholeServer) -> Person:
+def server(each_server: WholeServer) -> WholeServer:
     """On each kind of database."""
-    return each_server.register("alice")
-
-
-@pytest.fixture
-def bob(each_server: WholeServer) -> Person:
-    return each_server.register("bob")
+    return each_server
 
 
 @pytest.fixture
