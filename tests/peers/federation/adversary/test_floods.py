@@ -1,13 +1,18 @@
 """Much at once: forks, gaps without end, lists made to be slow."""
 
 import time as wall_clock
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.peers.federation.adversary.hostile import still_works
 from tests.support.adversary import V1, Adversary, Pdu, View
+from tests.support.clock import FakeClock
+from tests.support.database import Databases
+from tests.support.network import Network
 from tests.support.people import Person
+from tests.support.whole_server import QUIET, WholeServer
 
 
 def test_a_flood_of_forks(alice: Person, room: str, view: View, mallory: Adversary) -> None:
@@ -123,3 +128,23 @@ def test_access_control_lists_made_to_be_slow(alice: Person, mallory: Adversary,
         )
     mallory.say(view, "hello")
     assert wall_clock.process_time() - began < 10
+
+
+def test_large_states_again_and_again(databases: Databases, time: FakeClock, tmp_path: Path) -> None:
+    """A question costs its asker more than another that is cheaply answered."""
+    limits = "rate_limits: {federation_requests: {per_second: 1, burst: 60}}"
+    settings = QUIET.replace("rate_limits: {enabled: false}", limits)
+    server = WholeServer(
+        databases.fresh("sqlite"), time, settings=settings, folder=tmp_path, network=Network()
+    )
+    alice, mallory = server.register("alice"), Adversary(server)
+    room = alice.create_room(preset="public_chat", room_version="11")
+    view = mallory.join(room)
+    time.advance(300)
+    state = f"{V1}/state/{room}?event_id={view.heads[0]}"
+    statuses = [mallory.request("GET", state).status for _ in range(30)]
+    assert statuses[:3] == [200] * 3
+    assert set(statuses) == {200, 429}
+    time.advance(300)
+    assert mallory.request("GET", state).status == 200
+    server.stop()

@@ -108,6 +108,11 @@ BOUNDS = {
     "forks": ("floods", "a_flood_of_forks"),
     "forks of the state": ("floods", "a_flood_of_forks_of_the_state"),
     "gaps": ("floods", "missing_events_without_end"),
+    "costly questions": ("floods", "large_states_again_and_again"),
+    "servers that are said to be in a room": ("resident", "a_resident_that_names_servers_without_end"),
+    "keys that hang": (
+        "homeserver/services/test_key_ring.py", "test_names_that_hang_do_not_keep_others_waiting"
+    ),
     "waiting events": (
         "homeserver/services/federation/test_inbox.py",
         "test_a_server_of_which_too_much_waits_is_told_to_come_back",
