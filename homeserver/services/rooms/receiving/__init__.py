@@ -1,9 +1,9 @@
 """Events of other servers: checked, placed in their room, and told like our own.
 
 The doors. What is behind them: `checking` (form, signatures, hash), `stored_events` (what is here),
-`state_sets` (state where the room forks), `fetching` and `outliers` (what is missing), `intake` and `forking`
-(live events), `joining`, `partial` and `replaying` (our own joins of rooms elsewhere), `past` (history),
-`outside` (invites to rooms we are not in), `closing` (dummy events that close forks).
+`state_sets` (state where the room forks), `fetching`, `patience` and `outliers` (what is missing), `intake`
+and `forking` (live events), `joining`, `partial` and `replaying` (our own joins of rooms elsewhere), `past`
+(history), `outside` (invites to rooms we are not in), `closing` (dummy events that close forks).
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
@@ -27,6 +27,7 @@ from homeserver.services.rooms.receiving.outliers import Outliers
 from homeserver.services.rooms.receiving.outside import Outside
 from homeserver.services.rooms.receiving.partial import PartialRooms
 from homeserver.services.rooms.receiving.past import Past
+from homeserver.services.rooms.receiving.patience import Patience
 from homeserver.services.rooms.receiving.ports import (
     CannotJudge,
     Keys,
@@ -89,7 +90,8 @@ class Receiving:
         self._stored = stored = StoredEvents(ground.database, ground.stores)
         outliers = Outliers(ground.database, stored)
         self._sets = sets = StateSets(ground.database, ground.stores, stored)
-        parts = Parts(remote, checking, stored, outliers, sets, ground.clock)
+        patience = Patience(ground.clock, ground.tasks)
+        parts = Parts(remote, checking, stored, outliers, sets, ground.clock, patience)
         fetching = Fetching(parts)
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
         self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)

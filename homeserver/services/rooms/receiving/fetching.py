@@ -6,20 +6,21 @@ https://spec.matrix.org/latest/server-server-api/#retrieving-event-authorization
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Event
-from homeserver.protocol.ids import EventId, RoomId, ServerName
+from homeserver.protocol.ids import EventId, ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.concurrency import gather
-from homeserver.runtime.memory import Memory
+from homeserver.runtime.concurrency import TimedOut, gather, timeout
 from homeserver.services.rooms.receiving.checking import Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
 from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
+from homeserver.services.rooms.receiving.patience import Patience, Question, Turn
 from homeserver.services.rooms.receiving.ports import CannotJudge, Remote
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import Stored, StoredEvents
@@ -33,11 +34,10 @@ MOST_ROUNDS = 300
 FEWEST_PER_ROUND = 5
 PATIENT_ROUNDS = 10
 """A server that after so many rounds has told fewer events than that in each keeps us busy, nothing else."""
-FILLING_S, SLOW_FILLING_S = 120.0, 5.0
-"""The room takes nothing else in meanwhile; what is not told by then stays a gap. A server that took so long
-has less time for the next gaps of the room."""
-SLOW_FOR_S = 600.0
-MOST_SLOW = 10_000
+FILLING_S = 60.0
+FEWEST_PER_SECOND = 5
+"""The room takes nothing else in meanwhile; what is not told by then stays a gap. A server that tells fewer
+has half of its turn only: the other half is for the state after the gap."""
 MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""
@@ -57,6 +57,7 @@ class Parts(NamedTuple):
     outliers: Outliers
     sets: StateSets
     clock: Clock
+    patience: Patience
 
 
 class Fetching:
@@ -69,21 +70,25 @@ class Fetching:
         self._outliers = parts.outliers
         self._sets = parts.sets
         self._clock = parts.clock
-        self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(parts.clock, MOST_SLOW)
+        self.patience = parts.patience
 
-    async def missing_events(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
+    async def missing_events(self, room: Room, event: Event, origin: ServerName, turn: Turn) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
         got: dict[EventId, Event] = {}
         latest: Sequence[EventId] = [event.event_id]
-        is_slow = self._slow.get((room.room_id, origin)) is not None
-        deadline = self._clock.monotonic() + (SLOW_FILLING_S if is_slow else FILLING_S)
+        began, patient_s = self._clock.monotonic(), self.patience.left_s(turn) / 2
         for number in range(MOST_ROUNDS):
             if number >= PATIENT_ROUNDS and len(got) < number * FEWEST_PER_ROUND:
                 break
-            if self._clock.monotonic() > deadline:
-                self._slow.keep((room.room_id, origin), value=True, seconds=SLOW_FOR_S)
+            took_s = self._clock.monotonic() - began
+            most_s = min(FILLING_S, max(patient_s, len(got) / FEWEST_PER_SECOND))
+            try:
+                answered = await timeout(
+                    self._clock, max(0.0, most_s - took_s), self._ask_missing(room, latest, origin)
+                )
+            except TimedOut:
+                self.patience.note_slow((room.room_id, origin))
                 break
-            answered = await self._ask_missing(room, latest, origin)
             fresh = [found for found in answered if found.event_id not in got]
             got |= {found.event_id: found for found in fresh}
             if not fresh or len(got) >= MOST_MISSING:
@@ -91,21 +96,30 @@ class Fetching:
             latest = await self._with_unknown_prevs(fresh, got)
             if not latest:
                 break
+        if got:  # what came is of use: it is not taken off the time for what else is missing
+            turn.until += self._clock.monotonic() - began
         return list(got.values())
 
-    async def auth_events(self, room: RoomKey, event: Event, origin: ServerName) -> dict[EventId, Stored]:
+    async def auth_events(
+        self, room: RoomKey, event: Event, origin: ServerName, turn: Turn
+    ) -> dict[EventId, Stored]:
         """The events that decide whether it is allowed by its own `auth_events`. Raises CannotJudge."""
         wanted = auth_ids(event)
         found = await self._here(room, wanted)
         if len(found) < len(set(wanted)):
-            await self._fetch_auth_chain(room, event, origin)
+            question = Question((room.room_id, origin), ("auth chain", event.event_id))
+            await self.patience.answer(question, partial(self._fetch_auth_chain, room, event, origin), turn)
             found = await self._here(room, wanted)
         if len(found) < len(set(wanted)):
             raise CannotJudge(f"What authorises {event.event_id} cannot be fetched")
         return found
 
-    async def state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
+    async def state_before(self, room: Room, event_id: EventId, origin: ServerName, turn: Turn) -> int:
         """The state set before an event, as the server tells it. Raises CannotJudge."""
+        question = Question((room.room_id, origin), ("state before", event_id))
+        return await self.patience.answer(question, partial(self._state_before, room, event_id, origin), turn)
+
+    async def _state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
         try:
             answer = await self._remote.state_ids(origin, room.room_id, event_id)
         except MatrixError as error:
@@ -174,12 +188,14 @@ class Fetching:
         found = await self._stored.load(room.version, wanted)
         return {id_: stored for id_, stored in found.items() if stored.known.room_nid == room.nid}
 
-    async def _fetch_auth_chain(self, room: RoomKey, event: Event, origin: ServerName) -> None:
+    async def _fetch_auth_chain(self, room: RoomKey, event: Event, origin: ServerName) -> int:
+        """How many events it has."""
         try:
             pdus = await self._remote.event_auth(origin, room.room_id, event.event_id)
         except MatrixError:
             pdus = await self.one(room, auth_ids(event), origin)
         await self._keep(room, pdus[:MOST_AUTH_CHAIN])
+        return len(pdus)
 
     async def _keep(self, room: RoomKey, pdus: Sequence[JsonObject]) -> None:
         checked = await self._checking.check(room.version, room.room_id, pdus)

@@ -26,6 +26,7 @@ from homeserver.services.rooms.outbox import Outbox, Outgoing
 from homeserver.services.rooms.receiving.fetching import Fetching
 from homeserver.services.rooms.receiving.judging import check_by_state, keys_needed, refusal
 from homeserver.services.rooms.receiving.move_writing import MoveWriting
+from homeserver.services.rooms.receiving.patience import Turn
 from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.state_sets import NEW_EVENT, Branch, StateSets
 from homeserver.services.rooms.receiving.stored_events import SOFT_FAILED, Aside, Stored, StoredEvents
@@ -54,6 +55,7 @@ class Source:
     may_fill: bool = True
     is_local: bool = False
     states_fetched: list[EventId] = field(default_factory=list)
+    turn: Turn = field(default_factory=Turn)
 
 
 class Judged(NamedTuple):
@@ -140,7 +142,8 @@ class Forking:
         if len(fetched) >= MOST_STATES_FETCHED:
             raise CannotJudge("Too much is missing before these events")
         fetched.append(event.event_id)
-        return await self.fetching.state_before(room, event.event_id, judged.source.origin)
+        source = judged.source
+        return await self.fetching.state_before(room, event.event_id, source.origin, source.turn)
 
     async def check_before(
         self, room: Room, event: Event, state_nid: int, judged: Judged

@@ -95,6 +95,7 @@ class Intake:
     async def take(self, room_id: RoomId, events: Sequence[Event], source: Source) -> Outcomes:
         """What became of each. Raises NotInRoomHere."""
         async with self.turns.hold(room_id):
+            source = replace(source, turn=self._fetching.patience.begin((room_id, source.origin)))
             for attempt in range(ATTEMPTS):
                 try:
                     return await self._take(room_id, events, source)
@@ -256,7 +257,7 @@ class Intake:
         try:
             room = await self._room(room_id)
             key = RoomKey(room_id, room.nid, room.version)
-            auth = await self._fetching.auth_events(key, event, source.origin)
+            auth = await self._fetching.auth_events(key, event, source.origin, source.turn)
             absent = await self._absent(room, event)
             problem = _by_own(event, auth)
             if problem is None and absent and source.may_fill:
@@ -280,7 +281,7 @@ class Intake:
 
     async def _fill(self, room: Room, event: Event, source: Source) -> None:
         """Get what lies between, and take it first."""
-        found = await self._fetching.missing_events(room, event, source.origin)
+        found = await self._fetching.missing_events(room, event, source.origin, source.turn)
         between = [one for one in found if one.event_id != event.event_id]
         if between:
             await self._take(room.room_id, between, replace(source, besides=None, may_fill=False))

@@ -74,7 +74,7 @@ class Past:
         nids = self._stored.past_nids(len(fresh))
         accepted: list[EventId] = []
         problem: MatrixError | None = None
-        source = Source(origin, may_fill=False)
+        source = Source(origin, may_fill=False, turn=self._fetching.patience.begin((room.room_id, origin)))
         for event, nid in zip(fresh, nids, strict=True):
             try:
                 placed = await self._place(room, event, source, nid)
@@ -105,7 +105,7 @@ class Past:
 
     async def _place(self, room: Room, event: Event, source: Source, nid: int) -> _Placed:
         key = RoomKey(room.room_id, room.nid, room.version)
-        auth = await self._fetching.auth_events(key, event, source.origin)
+        auth = await self._fetching.auth_events(key, event, source.origin, source.turn)
         known = await self._stored.known_in_room(room.nid, event.prev_event_ids)
         absent = [id_ for id_ in event.prev_event_ids if id_ not in known or not known[id_].is_placed]
         judged = Judged(source, auth, absent, _problem(event, auth))

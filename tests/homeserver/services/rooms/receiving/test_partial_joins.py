@@ -11,6 +11,7 @@ from homeserver.protocol.json_values import Json
 from homeserver.protocol.signatures import BadSignature
 from homeserver.runtime.http_client import Unreachable
 from homeserver.services.rooms.receiving import CannotJudge
+from homeserver.services.rooms.receiving.patience import Turn
 from homeserver.services.rooms.writer import Proposal
 from tests.support.federation import Federation
 from tests.support.people import Person, path
@@ -189,7 +190,7 @@ def test_members_that_are_only_out_of_reach_are_not_left_out(federation: Federat
     partly = result(federation.all["two"].services.rooms.rooms.load(RoomId(room)))
     losing = Losing(federation, "/federation/v1/event/", 1)
 
-    running = Running(withheld.fetching.state_before(partly, partly.heads[0], "one"))
+    running = Running(withheld.fetching.state_before(partly, partly.heads[0], "one", Turn()))
     federation.settle()
 
     with pytest.raises(CannotJudge):

@@ -1,0 +1,97 @@
+"""A server that answers late, or never, holds a room up for seconds; what it told late is not lost."""
+
+import pytest
+
+from homeserver.protocol.ids import ServerName
+from tests.homeserver.services.rooms.receiving.conftest import Shared
+from tests.homeserver.services.rooms.receiving.test_gaps import pdus, quietly, without_missing_events
+from tests.support.federation import Federation
+from tests.support.people import Person
+from tests.support.running import result
+
+A_TURN_S = 10.0
+A_WHILE_S = 1_000.0
+
+
+@pytest.fixture
+def carol(federation: Federation, shared: Shared) -> Person:
+    """Of a third server, in the room too."""
+    (three,) = federation.servers("three")
+    carol = three.register("carol")
+    federation.join(carol, shared.room, via="one")
+    federation.settle()
+    return carol
+
+
+def transaction(shared: Shared, ids: list[str]) -> None:
+    """`two` sends events to `one`."""
+    inbox = shared.federation.all["one"].services.traffic.inbox
+    body = {"pdus": pdus(shared, ids), "edus": [], "origin": "two"}
+    result(inbox.take(ServerName("two"), f"txn of {ids[0]}", body))
+
+
+def state_takes(shared: Shared, seconds: float) -> list[float]:
+    """`two` tells the state before its events as late as that; when `one` asked."""
+    time = shared.federation.time
+    fetching = shared.federation.all["one"].services.rooms.receiving._intake._fetching
+    prompt, asked = fetching._remote.state_ids, []
+
+    async def late(destination: ServerName, *args: object) -> object:
+        if destination == "two":
+            asked.append(time.monotonic())
+            await time.sleep(seconds)
+        return await prompt(destination, *args)
+
+    fetching._remote.state_ids = late
+    return asked
+
+
+def test_a_server_that_never_answers_holds_a_room_up_for_one_turn(shared: Shared, carol: Person) -> None:
+    federation = shared.federation
+    shared.alice.sync()
+    said = quietly(shared, 5)
+    federation.network.silent.add("two")
+    for event_id in said[1:]:
+        transaction(shared, [event_id])
+    federation.time.advance(0.5)
+
+    carol.send(shared.room, "I am quick")
+    federation.time.advance(A_TURN_S + 1)
+
+    assert "I am quick" in shared.alice.sync().texts(shared.room)
+
+
+def test_a_silent_server_holds_up_less_and_less(shared: Shared, carol: Person) -> None:
+    federation = shared.federation
+    said = quietly(shared, 30)
+    federation.network.silent.add("two")
+    for event_id in said[1:]:
+        transaction(shared, [event_id])
+    federation.time.advance(30)
+
+    for number in range(10):
+        carol.send(shared.room, f"still quick {number}")
+        federation.time.advance(A_TURN_S)
+
+    assert "still quick 8" in shared.alice.sync().texts(shared.room)
+    federation.network.silent.clear()
+    federation.heal()
+    assert said[-1] in federation.accepted(shared.room, "one")
+
+
+def test_an_honest_server_that_is_slow_gets_its_events_in(shared: Shared, carol: Person) -> None:
+    federation = shared.federation
+    said = quietly(shared, 3)
+    without_missing_events(shared)
+    asked = state_takes(shared, 45.0)
+    transaction(shared, said[-1:])
+    federation.time.advance(A_TURN_S + 1)
+    carol.send(shared.room, "meanwhile")
+    federation.time.advance(5)
+
+    assert "meanwhile" in shared.alice.sync().texts(shared.room)
+    federation.time.advance(A_WHILE_S)
+
+    assert said[-1] in federation.accepted(shared.room, "one")
+    assert len(asked) == 1
+    federation.check_memory(shared.room, "one")
