@@ -57,7 +57,7 @@ class Exchange(Driven):
         self.keep_alive = head is not None and head.keep_alive
         self.is_http_1_0 = head is not None and head.is_http_1_0
         self.wants_continue = False
-        self._body: list[bytes] | None = None
+        self._body: bytes | bytearray | None = None  # the first piece, which mostly is all
         self._is_refused = False
         self._received = 0
         self._since = now  # seconds; when the body began to arrive
@@ -97,9 +97,11 @@ class Exchange(Driven):
         if self._left < 0:
             self._refuse_body()
         elif self._body is None:
-            self._body = [data]
+            self._body = data
+        elif isinstance(self._body, bytes):
+            self._body = bytearray(self._body) + data
         else:
-            self._body.append(data)
+            self._body += data
 
     def body_complete(self) -> None:
         """The message has ended."""
@@ -108,7 +110,7 @@ class Exchange(Driven):
         if self.request.stream is not None:
             self.request.stream.finish()
         elif self._body is not None:
-            self.request.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            self.request.body = bytes(self._body)
             self._body = None
 
     def body_time_left(self, now: int, limits: Limits) -> int:

@@ -1,5 +1,7 @@
 """Bytes that are no request, or might be two: refused with JSON, and nothing after them is believed."""
 
+import tracemalloc
+
 import pytest
 
 from homeserver.http.limits import Limits
@@ -173,6 +175,25 @@ def test_a_body_over_the_route_s_limit_is_refused_before_it_has_come(line: Line,
     line.send("POST /a HTTP/1.1\r\nHost: x\r\n" + body)
     assert (line.answer.status, line.answer.errcode) == (413, "M_TOO_LARGE")
     assert line.answer.headers["connection"] == "close"
+
+
+def test_a_body_in_crumbs_takes_no_more_memory_than_its_size() -> None:
+    """Each piece as an object of its own would take twenty times as much, for whoever likes."""
+    size = 300_000
+    route = Route("POST", "/large", echo, Auth.NONE, max_body=size)
+    line = Listener(route).connect()
+    line.send("POST /large HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    crumbs = b"2\r\nab\r\n" * 5_000
+    tracemalloc.start()
+    try:
+        for _ in range(size // 10_000):
+            line.send(crumbs)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * size
+    line.send("0\r\n\r\n")
+    assert len(line.answer.json["body"]) == size
 
 
 def test_a_body_at_the_limit_is_accepted(line: Line) -> None:

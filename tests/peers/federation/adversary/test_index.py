@@ -143,6 +143,10 @@ BOUNDS = {
     "what surrounds a request's body": (
         "homeserver/http/test_bad_requests.py", "test_what_stands_around_a_body_has_a_limit"
     ),
+    "requests in crumbs": (
+        "homeserver/http/test_bad_requests.py",
+        "test_a_body_in_crumbs_takes_no_more_memory_than_its_size",
+    ),
     "log lines": ("homeserver/runtime/test_log_output.py", "test_what_others_say_stays_in_its_line"),
 }  # fmt: skip
 ADDRESSES = {
