@@ -68,7 +68,7 @@ class DendritePeer(Peer):
                 "private_key": str(self.folder / "matrix_key.pem"),
                 "disable_federation": False,
                 "presence": {"enable_inbound": True, "enable_outbound": True},
-                "jetstream": {"in_memory": True, "storage_path": str(self.folder / "jetstream")},
+                "jetstream": {"storage_path": str(self.folder / "jetstream")},
                 "metrics": {"enabled": False},
                 "report_stats": {"enabled": False},
             },
