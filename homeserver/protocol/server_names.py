@@ -11,6 +11,8 @@ from homeserver.protocol.ids import is_server_name, parse_server_name
 from homeserver.protocol.json_values import Json
 
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}", re.ASCII)
+_ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$", re.ASCII)
+"""No domain does, and resolvers take such names for addresses: 127.1, 2130706433, 0x7f.1."""
 _REMEMBERED_VERDICTS = 1_000
 
 
@@ -61,10 +63,11 @@ class ServerAcl:
         if not is_server_name(server_name):
             return False
         address = split_server_name(server_name)
-        if address.is_ip_literal and self._refuses_ip_literals:
-            return False
         host = address.host.lower()
-        return not self._deny.match(host) and self._allow.match(host)
+        bare = host.rstrip(".")  # which is the same host, and is shut out with it
+        if self._refuses_ip_literals and (address.is_ip_literal or _ENDS_IN_A_NUMBER.search(bare)):
+            return False
+        return not (self._deny.match(host) or self._deny.match(bare)) and self._allow.match(host)
 
 
 class _Patterns:

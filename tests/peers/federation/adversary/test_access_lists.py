@@ -45,3 +45,37 @@ def test_a_list_names_addresses(server: WholeServer, alice: Person) -> None:
         mallory = Adversary(server, name)
         answer = mallory.request("GET", f"{V1}/make_join{event_path(room, mallory.user)}?{VERSIONS}")
         assert answer.status in (401, 403), name
+
+
+@pytest.mark.parametrize("name", ["evil.example.", "evil.example:8448", "EVIL.example.:1", "a.evil.example."])
+def test_other_spellings_of_a_host_are_shut_out_with_it(
+    server: WholeServer, alice: Person, name: str
+) -> None:
+    """They lead to the same server, with the same certificate."""
+    room = alice.create_room(preset="public_chat", room_version="11")
+    lists = {"allow": ["*"], "deny": ["evil.example", "*.evil.example"]}
+    alice.set_state(room, "m.room.server_acl", lists)
+    mallory = Adversary(server, name)
+    answer = mallory.request("GET", f"{V1}/make_join{event_path(room, mallory.user)}?{VERSIONS}")
+    assert answer.status in (401, 403), answer.json
+
+
+@pytest.mark.parametrize(
+    "name", ["10.0.0.9.", "2130706433", "0x7f.1", "127.1", "0x7f000001:8448", "1.2.3.0x4."]
+)
+def test_other_spellings_of_addresses_are_addresses(server: WholeServer, alice: Person, name: str) -> None:
+    """What a resolver takes for an address: no domain ends in a number."""
+    room = alice.create_room(preset="public_chat", room_version="11")
+    alice.set_state(room, "m.room.server_acl", {"allow": ["*"], "allow_ip_literals": False})
+    mallory = Adversary(server, name)
+    answer = mallory.request("GET", f"{V1}/make_join{event_path(room, mallory.user)}?{VERSIONS}")
+    assert answer.status in (401, 403), name
+
+
+def test_only_the_spelling_that_is_let_in_is(server: WholeServer, alice: Person) -> None:
+    room = alice.create_room(preset="public_chat", room_version="11")
+    alice.set_state(room, "m.room.server_acl", {"allow": ["test", "good.example", "s1.example"]})
+    for name, status in (("good.example", 200), ("s1.example", 200), ("good.example.", 403)):
+        other = Adversary(server, name)
+        answer = other.request("GET", f"{V1}/make_join{event_path(room, other.user)}?{VERSIONS}")
+        assert answer.status == status, name

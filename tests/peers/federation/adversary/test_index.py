@@ -173,6 +173,12 @@ TOLD = {
     ),
     "access lists: upper and lower case": ("access_lists", "who_is_shut_out_stays_out_in_any_case"),
     "access lists: addresses": ("access_lists", "a_list_names_addresses"),
+    "access lists: spellings of hosts": (
+        "access_lists", "other_spellings_of_a_host_are_shut_out_with_it"
+    ),
+    "access lists: spellings of addresses": (
+        "access_lists", "other_spellings_of_addresses_are_addresses"
+    ),
     "access lists: every door": ("access_lists", "who_was_shut_out_later"),
     "access lists: EDUs": ("edus", "edus_of_a_server_that_the_room_shuts_out"),
 }  # fmt: skip
