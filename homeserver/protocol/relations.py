@@ -4,15 +4,13 @@ Events from other servers may say anything in `m.relates_to`: what does not have
 https://spec.matrix.org/latest/client-server-api/#forming-relationships-between-events
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from homeserver.protocol.errors import MatrixError
-from homeserver.protocol.event_types import ENCRYPTED
-from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId
-from homeserver.protocol.json_values import Json, JsonObject
+from homeserver.protocol.json_values import Json
 
 ANNOTATION: Final = "m.annotation"
 REFERENCE: Final = "m.reference"
@@ -98,73 +96,10 @@ def thread_root(
 # What may relate to what
 
 
-def is_valid_edit(edit: Event, original: Event) -> bool:
-    """May the edit replace the original? Encrypted edits keep `m.new_content` where only clients see it."""
-    relation, earlier = relation_of(edit.content), relation_of(original.content)
-    return (
-        relation is not None
-        and relation.rel_type == REPLACE
-        and relation.event_id == original.event_id
-        and edit.room_id == original.room_id
-        and edit.sender == original.sender
-        and edit.type == original.type
-        and not edit.is_state
-        and not original.is_state
-        and (earlier is None or earlier.rel_type != REPLACE)
-        and (edit.type == ENCRYPTED or isinstance(edit.content.get("m.new_content"), dict))
-    )
+def check_may_begin_thread(root_content: Mapping[str, Json]) -> None:
+    """Threads begin at events that belong to no other. Raises BadRelation.
 
-
-def check_may_relate(relation: Relation, parent_content: Mapping[str, Json]) -> None:
-    """Is this relation one that a client of ours may make to an event with this content? Raises BadRelation.
-
-    Threads start at events that belong to no other; what is itself a reaction or an edit gets no reaction.
+    https://spec.matrix.org/latest/client-server-api/#validation-of-mthread-relationships
     """
-    above = relation_of(parent_content)
-    if above is None:
-        return
-    if relation.rel_type == THREAD:
+    if relation_of(root_content) is not None:
         raise BadRelation("A thread cannot start at an event that relates to another one")
-    if relation.rel_type == ANNOTATION and above.rel_type in (ANNOTATION, REPLACE):
-        raise BadRelation("Reactions and edits take no reaction: react to the original event")
-
-
-# Aggregation
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadSummary:
-    """A thread as its root tells of it, events of users the reader ignores left out."""
-
-    latest_event: JsonObject
-    """In the form of the answer it is part of, with its own aggregations."""
-    count: int
-    """Of the events in the thread, without its root."""
-    current_user_participated: bool
-
-
-def latest_edit(edits: Iterable[Event]) -> Event | None:
-    """The edit that counts among valid ones."""
-    return max(edits, key=lambda edit: (edit.origin_server_ts, edit.event_id), default=None)
-
-
-def bundle(
-    *, edit: JsonObject | None = None, thread: ThreadSummary | None = None, references: Sequence[EventId] = ()
-) -> JsonObject:
-    """The value of `unsigned["m.relations"]`; empty when there is nothing to tell.
-
-    Reactions are never in it. Leave `edit` out when the original has been redacted, and leave out the whole
-    for state events.
-    """
-    relations: JsonObject = {}
-    if edit is not None:
-        relations[REPLACE] = edit
-    if thread is not None:
-        relations[THREAD] = {
-            "latest_event": thread.latest_event,
-            "count": thread.count,
-            "current_user_participated": thread.current_user_participated,
-        }
-    if references:
-        relations[REFERENCE] = {"chunk": [{"event_id": event_id} for event_id in references]}
-    return relations

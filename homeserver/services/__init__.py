@@ -1,4 +1,4 @@
-"""What the server does. `Services` is all of it; `homeserver/app.py` builds it, in the order of the fields.
+"""What the server does. `Services` is all of it; `homeserver/app` builds it, in the order of the fields.
 
 Each service imports only those before it.
 """

@@ -12,7 +12,7 @@ from homeserver.http.reply import RawJson
 from homeserver.http.request import Request
 from homeserver.protocol.errors import NotFound
 from homeserver.protocol.json_values import JsonObject
-from homeserver.protocol.push_rules import Kind, effective_rule, effective_rules, to_json
+from homeserver.protocol.push_rules import Kind, effective_rule, to_json
 from homeserver.protocol.push_rules_editing import (
     delete,
     enable,
@@ -60,12 +60,6 @@ async def all_rules(services: HasPush, request: Request) -> JsonObject:
 async def global_rules(services: HasPush, request: Request) -> JsonObject:
     user_id = request.requester.user_id
     return to_json(services.push_rules.rules_of(user_id), user_id)
-
-
-async def rules_of_kind(services: HasPush, request: Request, kind: str) -> list[JsonObject]:
-    user_id = request.requester.user_id
-    rules = effective_rules(services.push_rules.rules_of(user_id), _kind(kind), user_id=user_id)
-    return [rule.to_json() for rule in rules]
 
 
 async def get_rule(services: HasPush, request: Request, kind: str, rule_id: str) -> JsonObject:

@@ -3,22 +3,15 @@
 https://spec.matrix.org/latest/client-server-api/#server-administration
 """
 
-from typing import Protocol
-
 import msgspec
 
 from homeserver.api.client.account import HasAccounts
+from homeserver.api.client.devices import HasDevices
 from homeserver.http.request import Request
 from homeserver.protocol.errors import Forbidden
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import JsonObject
-from homeserver.services.devices.devices import Devices
 from homeserver.storage.devices import Device
-
-
-class HasDevices(Protocol):
-    @property
-    def devices(self) -> Devices: ...
 
 
 class Lock(msgspec.Struct):

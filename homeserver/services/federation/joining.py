@@ -22,11 +22,11 @@ from homeserver.services.federation.asking import AskingServers, servers_in
 from homeserver.services.federation.handed_in import HandedIn, check_own_user, membership_event
 from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.heroes import names_other_than
 from homeserver.services.rooms.restricted_joins import AUTHORISED_VIA, RestrictedJoins, Verdict
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.stripped_state import STRIPPED
 from homeserver.services.rooms.writer import Proposal
-from homeserver.services.sync.window import names_other_than
 from homeserver.storage.event_graph import EventGraphStore, StoredPdu
 
 _NOT_IN_TEMPLATES = ("event_id", "hashes", "signatures", "unsigned")

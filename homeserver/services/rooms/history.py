@@ -30,8 +30,6 @@ MOST_READ = 4_000
 MOST_FILLS = 3
 """Rounds of fetching older events for one page."""
 
-START = Place(0, 0)
-
 
 class Page(NamedTuple):
     """Events in reading order; `end` is None when there are no more."""

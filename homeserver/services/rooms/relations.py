@@ -191,7 +191,11 @@ class RoomRelations:
 
 
 def _is_valid_edit(edit: TimelineEvent, original: TimelineEvent) -> bool:
-    """As `protocol.relations.is_valid_edit`; sender, type and room were compared by the database."""
+    """Encrypted edits keep `m.new_content` where only clients see it.
+
+    Sender, type and room were compared by the database.
+    https://spec.matrix.org/latest/client-server-api/#validity-of-replacement-events
+    """
     earlier = relation_of(original.content)
     return (
         edit.state_key is None

@@ -27,7 +27,7 @@ from homeserver.protocol.ids import (
     parse_user_id,
 )
 from homeserver.protocol.json_values import Json, JsonObject
-from homeserver.protocol.relations import relation_of
+from homeserver.protocol.relations import ANNOTATION, THREAD, check_may_begin_thread, relation_of
 from homeserver.protocol.requester import Requester
 from homeserver.services.rooms.access import NotInRoom, check_guests_may_join, joined_room
 from homeserver.services.rooms.events import Events
@@ -74,8 +74,8 @@ class RoomSending:
         async def send() -> EventId:
             if type_ == event_types.REDACTION:
                 return await self._redact(requester, room_id, content, txn_of(device, txn_id))
-            if type_ == event_types.REACTION:
-                await self._refuse_second_annotation(requester.user_id, room_id, content)
+            if "m.relates_to" in content:
+                await self._check_relation(requester.user_id, room_id, type_, content)
             proposal = Proposal(type_, requester.user_id, content, txn=txn_of(device, txn_id))
             await joined_room(self._rooms, room_id, requester.user_id)
             return (await self._writer.append(room_id, [proposal]))[0].event_id
@@ -168,12 +168,24 @@ class RoomSending:
         proposal = Proposal(event_types.REDACTION, user_id, rest, redacts=EventId(redacts), txn=txn)
         return (await self._writer.append(room_id, [proposal]))[0].event_id
 
-    async def _refuse_second_annotation(self, user_id: UserId, room_id: RoomId, content: JsonObject) -> None:
+    async def _check_relation(
+        self, user_id: UserId, room_id: RoomId, type_: str, content: JsonObject
+    ) -> None:
+        """Raises BadRelation, DuplicateAnnotation."""
         relation = relation_of(content)
-        if relation is None or relation.rel_type != "m.annotation" or relation.key is None:
+        if relation is None:
             return
-        if await self._database.read(self._relations.has_annotated, user_id, relation.event_id, relation.key):
-            raise DuplicateAnnotation(f"You have reacted to {relation.event_id} with this already")
+        parent_id = relation.event_id
+        if relation.rel_type == THREAD:
+            root = await self._events.by_id(parent_id)
+            if root is not None and root.room_id == room_id:
+                check_may_begin_thread(root.content)
+            return
+        key = relation.key if relation.rel_type == ANNOTATION and type_ == event_types.REACTION else None
+        if key is not None and await self._database.read(
+            self._relations.has_annotated, user_id, parent_id, key
+        ):
+            raise DuplicateAnnotation(f"You have reacted to {parent_id} with this already")
 
     async def _check_aliases(self, room: Room, content: JsonObject) -> None:
         """New aliases of m.room.canonical_alias must point here. Raises InvalidParam, BadAlias."""

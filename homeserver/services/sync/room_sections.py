@@ -1,5 +1,7 @@
 """The parts of a sync answer that stand under `rooms`, as JSON bytes.
 
+Many clients stand at the same position and ask for the same span: the timeline of a span is made once and
+kept for a moment with the room.
 https://spec.matrix.org/latest/client-server-api/#get_matrixclientv3sync
 """
 
@@ -21,7 +23,8 @@ from homeserver.services.rooms.stripped_state import STRIPPED
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.sync.left_rooms import LeftRooms
 from homeserver.services.sync.query import SyncQuery
-from homeserver.services.sync.window import Span, Window, Windows, names_other_than
+from homeserver.services.sync.summaries import summary
+from homeserver.services.sync.window import Span, Window, Windows
 
 FRESH_MS = 500
 MOST_FRAGMENTS = 16
@@ -77,7 +80,7 @@ class RoomSections:
             parts.append(b'"state_after":{"events":[]},')
         parts.append(fragment.timeline)
         if fragment.has_members or state or query.is_initial or query.full_state:
-            parts.append(_summary(room, query))
+            parts += [b',"summary":', orjson.dumps(summary(room, query.user_id))]
         if extras.ephemeral:
             parts += [b',"ephemeral":{"events":[', b",".join(extras.ephemeral), b"]}"]
         if extras.account_data:
@@ -195,19 +198,6 @@ def _strip(event: TimelineEvent) -> JsonObject:
         "sender": event.sender,
         "content": event.content,
     }
-
-
-def _summary(room: Room, query: SyncQuery) -> bytes:
-    summary: JsonObject = {
-        "m.joined_member_count": len(room.joined),
-        "m.invited_member_count": room.invited,
-    }
-    named = room.content_of(event_types.NAME).get("name") or room.content_of(event_types.CANONICAL_ALIAS).get(
-        "alias"
-    )
-    if not named:
-        summary["m.heroes"] = names_other_than(query.user_id, room)
-    return b',"summary":' + orjson.dumps(summary)
 
 
 def _unread(counts: UnreadCounts, *, by_thread: bool) -> bytes:

@@ -1,7 +1,5 @@
 """A room's timeline between two positions, and the state that goes with it.
 
-Many clients stand at the same position and ask for the same span: the timeline of a span is made
-once and kept for a moment with the room.
 https://spec.matrix.org/latest/client-server-api/#syncing
 """
 
@@ -10,7 +8,6 @@ from typing import NamedTuple
 
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.filters import RoomEventFilter
-from homeserver.protocol.ids import UserId
 from homeserver.protocol.stream_position import TopologicalPosition
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.room import RECENT, Room, Standing
@@ -207,13 +204,3 @@ def _left_out(
 
 def _takes(filter_: RoomEventFilter, event: TimelineEvent) -> bool:
     return filter_.matches_event(event.type, event.sender, event.content, room_id=event.room_id)
-
-
-def names_other_than(user_id: UserId, room: Room) -> list[UserId]:
-    """Heroes: the first five others who are joined or invited, or, with none left, who were.
-
-    https://spec.matrix.org/latest/client-server-api/#get_matrixclientv3sync_response-200_roomsummary
-    """
-    others = [(member.since, user) for user, member in room.members.items() if user != user_id]
-    present = [pair for pair in others if room.members[pair[1]].membership in ("join", "invite")]
-    return [user for _, user in sorted(present or others)[:5]]

@@ -274,3 +274,53 @@ def test_threads_one_takes_part_in(each_server: WholeServer, alice: Person, bob:
     assert ids(threads(bob, room, include="participated")) == [of_bob, of_alice]
     assert ids(threads(carol, room, include="participated")) == []
     assert ids(threads(carol, room)) == [of_bob, of_alice]
+
+
+# What counts, and what is refused
+
+
+@pytest.mark.parametrize(
+    ("type_", "changes"),
+    [
+        ("m.sticker", {}),
+        ("m.room.message", {"m.new_content": "text"}),
+        ("m.room.message", {"m.new_content": None}),
+    ],
+)
+def test_what_is_no_edit(alice: Person, room: str, type_: str, changes: dict[str, Any]) -> None:
+    original = alice.send(room, "tea")
+    relation = {"rel_type": "m.replace", "event_id": original}
+    alice.send(
+        room, {"body": "x", "m.new_content": {"body": "x"}, "m.relates_to": relation, **changes}, type_=type_
+    )
+    assert relations_of(alice, room, original) == {}
+
+
+def test_neither_state_nor_edits_can_be_edited(alice: Person, room: str) -> None:
+    edit = alice.edit(room, alice.send(room, "tae"), "tea")
+    alice.edit(room, edit, "coffee")
+    name = alice.set_state(room, "m.room.name", {"name": "Den"})
+    alice.send(
+        room,
+        {"m.new_content": {"name": "x"}, "m.relates_to": {"rel_type": "m.replace", "event_id": name}},
+        type_="m.room.name",
+    )
+    assert relations_of(alice, room, edit) == relations_of(alice, room, name) == {}
+
+
+def test_encrypted_edits_hide_their_new_content(alice: Person, room: str) -> None:
+    original = alice.send(room, {"ciphertext": "a"}, type_="m.room.encrypted")
+    relation = {"rel_type": "m.replace", "event_id": original}
+    edit = alice.send(room, {"ciphertext": "b", "m.relates_to": relation}, type_="m.room.encrypted")
+    assert relations_of(alice, room, original)["m.replace"]["event_id"] == edit
+
+
+def test_no_thread_begins_at_an_event_of_another(alice: Person, bob: Person, room: str) -> None:
+    root = alice.send(room, "Which tea?")
+    reply = bob.reply_in_thread(room, root, "Green")
+    edit = alice.edit(room, root, "Which tea, then?")
+    for wrong in (reply, edit):
+        relation = {"rel_type": "m.thread", "event_id": wrong}
+        bob.send(room, {"body": "x", "m.relates_to": relation}, refused="M_UNKNOWN")
+    relation = {"rel_type": "m.thread", "event_id": "$unknown"}
+    bob.send(room, {"body": "x", "m.relates_to": relation})
