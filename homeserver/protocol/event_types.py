@@ -26,6 +26,8 @@ SPACE_PARENT: Final = "m.space.parent"
 STICKER: Final = "m.sticker"
 THIRD_PARTY_INVITE: Final = "m.room.third_party_invite"
 TOMBSTONE: Final = "m.room.tombstone"
+DUMMY: Final = "org.matrix.dummy_event"
+"""Follows all heads of a forked room, so that they become one. Nobody is shown it."""
 TOPIC: Final = "m.room.topic"
 
 # Types of account data.

@@ -11,7 +11,7 @@ import orjson
 from homeserver.protocol import event_types
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Transaction, marks
-from homeserver.storage.events import ACCEPTED, MANY, REJECTED, SOFT_FAILED
+from homeserver.storage.events import ACCEPTED, HIDDEN, MANY, REJECTED, SOFT_FAILED
 from homeserver.storage.room_state import RoomStateStore
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class StoredPdu(NamedTuple):
 
 
 _COLUMNS = "e.event_id, e.nid, rooms.room_id, e.status, e.state_nid, e.depth, e.raw"
-_SHARED = (ACCEPTED, SOFT_FAILED)
+_SHARED = (ACCEPTED, SOFT_FAILED, HIDDEN)
 _FROM = "FROM events AS e JOIN rooms ON rooms.nid = e.room_nid"
 
 

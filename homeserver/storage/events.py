@@ -12,7 +12,8 @@ from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Transaction, marks
 from homeserver.storage.identifiers import Identifiers
 
-ACCEPTED, REJECTED, SOFT_FAILED, OUTLIER = range(4)
+ACCEPTED, REJECTED, SOFT_FAILED, OUTLIER, HIDDEN = range(5)
+"""HIDDEN: accepted, and part of history as other servers see it; no client is shown it."""
 MANY = 500  # marks in one IN (...)
 DEVICE_END = "\x1f"
 """Stands between device and transaction id in `txn`: a device id has no control characters."""

@@ -40,7 +40,8 @@ STEP_S = 0.05
 
 
 class KeptEvent(NamedTuple):
-    """An event as a server keeps it. `status`: 0 accepted, 1 rejected, 2 soft failed, 3 outlier."""
+    """An event as a server keeps it. `status`: 0 accepted, 1 rejected, 2 soft failed, 3 outlier,
+    4 accepted and hidden."""
 
     event_id: str
     status: int
@@ -142,7 +143,7 @@ class Federation:
 
     def accepted(self, room: str, name: str) -> set[str]:
         """The events there that are part of the room's history."""
-        return {event_id for event_id, event in self.events_of(room, name).items() if event.status == 0}
+        return {event_id for event_id, event in self.events_of(room, name).items() if event.status in (0, 4)}
 
     def heads_of(self, room: str, name: str) -> list[str]:
         """The forward extremities there, by the row."""

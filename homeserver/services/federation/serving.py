@@ -13,7 +13,7 @@ from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.federation.asking import AskingServers
 from homeserver.storage.event_graph import EventGraphStore, StoredPdu
-from homeserver.storage.events import ACCEPTED, REJECTED, SOFT_FAILED, EventStore
+from homeserver.storage.events import OUTLIER, REJECTED, EventStore
 
 MOST_BACKFILLED = 100
 MOST_MISSING = 20
@@ -56,7 +56,7 @@ class Serving:
         if origin not in room.other_servers():
             raise Forbidden(f"{origin} is not in {room_id}")
         pdu = await self._pdu(event_id, room_id)
-        if pdu.state_nid is None or pdu.status not in (ACCEPTED, SOFT_FAILED):
+        if pdu.state_nid is None or pdu.status in (REJECTED, OUTLIER):
             raise NotFound(f"The state before {event_id} is not known here")
         return await self.state_of(pdu)
 

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
-from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.event_types import DUMMY, MEMBER
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import RoomId, ServerName, UserId
 from homeserver.protocol.push_conditions import EventFacts, Recipient
@@ -63,6 +63,8 @@ class PushEvaluation:
 
     def evaluate(self, room: RoomBefore, event: Event) -> PushOutcome | None:
         """The outcome; None when the event does nothing to anybody."""
+        if event.type == DUMMY:
+            return None
         facts = _facts(room, event)
         default = evaluate_default(facts)
         personal = self._personal(room, event, facts, default)

@@ -9,7 +9,7 @@ from homeserver.protocol.relations import Relation, relation_of
 from homeserver.services.push.evaluation import PushOutcome
 from homeserver.services.rooms.outbox import Outgoing
 from homeserver.services.rooms.room import Standing
-from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, from_event
+from homeserver.services.rooms.timeline_event import Replaced, TimelineEvent, accepted_as, from_event
 from homeserver.storage.events import ACCEPTED, NewEvent
 from homeserver.storage.rooms import Member
 
@@ -62,7 +62,8 @@ def records(
     event: Event, *, nid: int, state_nid: int, notify: int, txn: str | None, replaced: Replaced | None
 ) -> tuple[TimelineEvent, NewEvent, Relation | None]:
     """An accepted event as it is shown and as it is stored. `state_nid`: the state set before it."""
-    relation = relation_of(event.content)
+    status = accepted_as(event)
+    relation = relation_of(event.content) if status == ACCEPTED else None
     thread_root = relation.event_id if relation is not None and relation.rel_type == "m.thread" else None
     timeline = from_event(
         event, nid=nid, state_nid=state_nid, notify=notify, thread_root=thread_root, txn=txn,
@@ -70,7 +71,7 @@ def records(
     )  # fmt: skip
     new = NewEvent(
         nid, event.event_id, event.type, event.state_key, event.sender, event.depth,
-        event.origin_server_ts, state_nid, replaced.nid if replaced else None, ACCEPTED, notify,
+        event.origin_server_ts, state_nid, replaced.nid if replaced else None, status, notify,
         thread_root, txn, event.raw,
     )  # fmt: skip
     return timeline, new, relation

@@ -10,11 +10,12 @@ from typing import NamedTuple, cast
 import orjson
 
 from homeserver.protocol import canonical_json
+from homeserver.protocol.event_types import DUMMY
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.storage.events import EventRow, device_and_txn_id
+from homeserver.storage.events import ACCEPTED, HIDDEN, EventRow, device_and_txn_id
 
 _STORED = (("content", dict), ("depth", int), ("origin_server_ts", int), ("sender", str), ("type", str))
 
@@ -122,6 +123,11 @@ def from_row(row: EventRow, room_id: RoomId, version: RoomVersion) -> TimelineEv
     return event
 
 
+def accepted_as(event: Event) -> int:
+    """ACCEPTED, or HIDDEN where it is nothing to clients."""
+    return HIDDEN if event.type == DUMMY and event.state_key is None else ACCEPTED
+
+
 def from_event(
     source: Event, *, nid: int, state_nid: int, notify: int, thread_root: EventId | None, txn: str | None,
     replaced: Replaced | None,
@@ -131,7 +137,7 @@ def from_event(
     event.nid = nid
     event.event_id = source.event_id
     event.state_nid = state_nid
-    event.status = 0
+    event.status = accepted_as(source)
     event.notify = notify
     event.thread_root = thread_root
     event.txn = txn

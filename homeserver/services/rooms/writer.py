@@ -34,7 +34,7 @@ from homeserver.services.rooms.room import CREATE, Room, Standing
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.streams import Change
-from homeserver.storage.events import Relation
+from homeserver.storage.events import ACCEPTED, Relation
 from homeserver.storage.rooms import Member
 
 __all__ = ["Advance", "Built", "Follower", "Proposal", "RoomWriter", "StaleRoom"]
@@ -304,9 +304,10 @@ class RoomWriter:
         if self._rooms.find(room.room_id) is not room:
             self._rooms.outdate(room.room_id)
         events = [built.timeline for built in batch if not built.placed_at]
-        for event in events:
+        shown = [event for event in events if event.status == ACCEPTED]
+        for event in shown:
             self._events.note(event)
-        room.committed(events, batch[-1].position)
+        room.committed(shown, batch[-1].position)
         for built in batch:
             if built.redacts is not None:
                 await self.forget_redacted(room, built.redacts)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
+from homeserver.storage.events import HIDDEN
 from tests.peers.federation.synapse import synapse_python
 from tests.support.certificates import Authority, Issued
 from tests.support.server_process import Place, ServerProcess, free_port
@@ -101,7 +102,10 @@ class PostroomPeer(Peer):
             rows = _sqlite_rows(self.folder / "data" / self.database.removeprefix("sqlite:///"), query)
         pdus = ((event_id, status, json.loads(bytes(raw))) for event_id, status, raw in rows)
         return {
-            event_id: Kept(Verdict(status), pdu["depth"], pdu["sender"]) for event_id, status, pdu in pdus
+            event_id: Kept(
+                Verdict.ACCEPTED if status == HIDDEN else Verdict(status), pdu["depth"], pdu["sender"]
+            )
+            for event_id, status, pdu in pdus
         }
 
 

@@ -1,11 +1,13 @@
 """Too many heads: our server says nothing, after all of them, so that they become one.
 
-Other servers do the same, with the same type of event. It is sent by a local member who may.
+Other servers do the same, with the same type of event. It is sent by a local member who may, and shown to
+nobody.
 """
 
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.errors import AuthFailure
+from homeserver.protocol.event_types import DUMMY
 from homeserver.protocol.events import Draft, Event, build
 from homeserver.protocol.hashes import reference_hash
 from homeserver.protocol.ids import EventId, RoomId, UserId
@@ -20,7 +22,6 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.writer import MOST_DEPTH, MOST_HEADS
 
-DUMMY = "org.matrix.dummy_event"
 MOST_DUMMIES = 50
 
 

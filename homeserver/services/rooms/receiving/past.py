@@ -19,7 +19,6 @@ from homeserver.services.rooms.receiving.judging import auth_ids, check_by_own, 
 from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.stored_events import (
-    ACCEPTED,
     OUTLIER,
     REJECTED,
     Aside,
@@ -27,7 +26,7 @@ from homeserver.services.rooms.receiving.stored_events import (
 )
 from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.timeline_event import TimelineEvent
+from homeserver.services.rooms.timeline_event import TimelineEvent, accepted_as
 from homeserver.storage.received_events import MissingEvent
 
 MOST_EVENTS = 1_000
@@ -85,7 +84,7 @@ class Past:
             if old is not None:  # perhaps only since a moment: what was missing may have brought it
                 placed = placed._replace(aside=placed.aside._replace(nid=old.nid, was_outlier=True))
             await self._keep(room, placed)
-            if placed.aside.status == ACCEPTED:
+            if placed.aside.status != REJECTED:
                 accepted.append(event.event_id)
         if problem is not None and not accepted:
             raise problem
@@ -120,7 +119,7 @@ class Past:
             return _Placed(Aside(event, nid, REJECTED, state_nid), [])
         hash_, replaces_nid = await self._forking.after(room, event, state_nid)
         packed = hash_.to_bytes(16, "little") if event.is_state else None
-        return _Placed(Aside(event, nid, ACCEPTED, state_nid, packed, replaces_nid), absent)
+        return _Placed(Aside(event, nid, accepted_as(event), state_nid, packed, replaces_nid), absent)
 
     async def _keep(self, room: Room, placed: _Placed) -> None:
         emptied = await self._database.write(self._write, room, placed)
@@ -136,7 +135,7 @@ class Past:
         store.note_found(txn, room.nid, [event.event_id])
         if placed.absent:
             store.note_missing(txn, room.nid, placed.absent, depth=event.depth, follower_nid=aside.nid)
-        if aside.status != ACCEPTED:
+        if aside.status == REJECTED:
             return []
         return self._redactions.redact_early(txn, room.version, {event.event_id: aside.nid})
 

@@ -28,7 +28,8 @@ from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import ACCEPTED, REJECTED, Stored
 from homeserver.services.rooms.room import hash_changed
-from homeserver.storage.events import Relation
+from homeserver.services.rooms.timeline_event import accepted_as
+from homeserver.storage.events import HIDDEN, Relation
 from homeserver.storage.received_events import KnownEvent
 from homeserver.storage.received_rooms import PartialRoom
 from homeserver.storage.room_state import StateIds
@@ -241,7 +242,7 @@ class Replay:
                 return REJECTED
             if is_plain:
                 self._good.add(memo)
-        return ACCEPTED if old == REJECTED else old
+        return accepted_as(event) if old == REJECTED else old
 
     def _check(self, event: Event, before: int, named: Mapping[EventId, Stored]) -> None:
         """Raises AuthFailure."""
@@ -273,9 +274,9 @@ class Replay:
 
     def _heads(self, heads: Sequence[EventId], changed: Sequence[EventId]) -> list[EventId]:
         """In the place of a rejected head those it followed; what was taken in and is followed by nobody."""
-        accepted = [one for id_, one in self._inside.items() if self._status[id_] == ACCEPTED]
+        accepted = [one for id_, one in self._inside.items() if self._status[id_] in (ACCEPTED, HIDDEN)]
         followed = {prev for one in accepted for prev in one.event.prev_event_ids}
-        waiting = [*heads, *(id_ for id_ in changed if self._status[id_] == ACCEPTED)]
+        waiting = [*heads, *(id_ for id_ in changed if self._status[id_] in (ACCEPTED, HIDDEN))]
         now: dict[EventId, None] = {}
         seen: set[EventId] = set()
         while waiting:
