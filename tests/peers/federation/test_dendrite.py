@@ -212,8 +212,10 @@ def test_profiles_aliases_and_public_rooms(sides: Sides) -> None:
 
 
 def test_each_restarts_in_the_middle(sides: Sides) -> None:
+    """Dendrite must have shown the room: of what it has not when it stops, it shows nothing afterwards."""
     anna, bela, room = sides.shared_room()
     for one, other in ((anna, bela), (bela, anna)):
+        other.reads(room, one.send(room, "until soon"))
         server = other.server
         assert isinstance(server, Outside)
         server.process.stop()
