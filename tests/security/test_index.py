@@ -42,7 +42,7 @@ INDEX = {
         "homeserver/http/test_bad_requests.py", "test_a_malformed_request_is_refused_and_ends_the_connection"
     ),
     "CVE-2024-41671, pipelining": (
-        "homeserver/http/test_connection.py", "test_pipelined_requests_are_answered_in_order"
+        "homeserver/http/connection/test_requests.py", "test_pipelined_requests_are_answered_in_order"
     ),
     "CVE-2023-45129, server ACLs": (f"{PROTOCOL}/test_server_names.py", "test_a_hostile_list_costs_little"),
     "CVE-2023-41335, passwords in sessions": (
@@ -98,8 +98,8 @@ INDEX = {
     "quotas": (
         "homeserver/services/media/test_uploads.py", "test_a_quota_holds_for_all_files_together"
     ),
-    "X-Forwarded-For": ("homeserver/http/test_connection.py", "test_where_a_request_comes_from"),
-    "slow clients": ("homeserver/http/test_connection.py", "test_a_head_that_trickles_is_refused"),
+    "X-Forwarded-For": ("homeserver/http/connection/test_requests.py", "test_where_a_request_comes_from"),
+    "slow clients": ("homeserver/http/connection/test_endings.py", "test_a_head_that_trickles_is_refused"),
     "transaction ids": (
         "homeserver/services/rooms/test_transactions.py", "test_a_repeated_request_gets_the_same_event"
     ),
