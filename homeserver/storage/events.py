@@ -47,7 +47,7 @@ class EventRow(NamedTuple):
     redaction_id: EventId | None
     redaction_raw: bytes | None
     has_children: bool
-    """Does anything relate to it that its readers are told with it? Never of state."""
+    """May its readers be told of what relates to it? Not of reactions, and never with state."""
 
 
 class LocatedEvent(NamedTuple):
@@ -105,8 +105,8 @@ class Relation(NamedTuple):
 _COLUMNS = """e.nid, e.event_id, e.raw, e.state_nid, e.status, e.notify, e.thread_root, e.txn,
                    e.replaces_nid, p.event_id, p.raw, r.event_id, r.raw,
                    e.state_key_nid IS NULL AND EXISTS (
-                       SELECT 1 FROM relations AS c WHERE c.parent_id = e.event_id
-                       AND c.rel_type IN ('m.replace', 'm.thread', 'm.reference'))"""
+                       SELECT 1 FROM relations AS c
+                       WHERE c.parent_id = e.event_id AND c.rel_type <> 'm.annotation')"""
 _JOINS = """LEFT JOIN events AS p ON p.nid = e.replaces_nid
             LEFT JOIN events AS r ON r.nid = e.redacted_by"""
 
