@@ -10,7 +10,7 @@ from homeserver.protocol.events import Draft, Event, StateKey, build
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import CREATE, Room
-from homeserver.services.rooms.writer import Proposal
+from homeserver.services.rooms.writer import MOST_DEPTH, Proposal
 
 MOST_HEADS = 10
 
@@ -37,8 +37,8 @@ class Drafting:
             Draft(
                 type=proposal.type, sender=proposal.sender, content=proposal.content,
                 state_key=proposal.state_key, room_id=room.room_id, prev_event_ids=room.heads[:MOST_HEADS],
-                auth_event_ids=auth_ids, depth=room.depth + 1, origin_server_ts=self._clock.now_ms(),
-                redacts=proposal.redacts,
+                auth_event_ids=auth_ids, depth=min(room.depth + 1, MOST_DEPTH),
+                origin_server_ts=self._clock.now_ms(), redacts=proposal.redacts,
             ),
             room.version, self._server_name, self._key,
         )  # fmt: skip
