@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 
 import orjson
 from twisted.logger import STDLibLogObserver, globalLogBeginner
@@ -18,11 +19,19 @@ TIME = "%Y-%m-%dT%H:%M:%S"
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
 QUIET = {"twisted": "warning"}
 """Loggers that say too much at `info`; a level the operator gives them wins."""
 
 
-class TextFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: Failure) -> str:  # noqa: N802 - the library's spelling
+        """A failure may quote what cannot be written."""
+        return _HALF_PAIR.sub("\ufffd", super().formatException(ei))
+
+
+class TextFormatter(_Formatter):
     """One line for people: time in UTC, level, request or task, logger, message."""
 
     converter: Callable[[float | None], time.struct_time] = staticmethod(time.gmtime)
@@ -35,7 +44,7 @@ class TextFormatter(logging.Formatter):
         return _UNPRINTABLE.sub(_escaped, super().formatMessage(record))
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object a line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -36,8 +36,14 @@ def file(tmp_path: Path, clean_logging: None) -> Path:
 
 def open_file(
     file: Path, *, level: str = "info", levels: Mapping[str, str] | None = None, json: bool = False
-) -> None:
-    open_log(file, level=level, levels=levels or {}, as_json=json)
+) -> logging.Handler:
+    return open_log(file, level=level, levels=levels or {}, as_json=json)
+
+
+def log_straight(output: logging.Handler, message: str, *args: str, failure: Exception | None = None) -> None:
+    """Past the test runner, which keeps what is logged and cannot pass on halves of characters."""
+    exc_info = None if failure is None else (type(failure), failure, failure.__traceback__)
+    output.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 1, message, args, exc_info))
 
 
 def test_a_line_says_when_how_bad_who_where_and_what(file: Path) -> None:
@@ -54,14 +60,22 @@ def test_a_line_says_when_how_bad_who_where_and_what(file: Path) -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_what_others_say_stays_in_its_line(file: Path, as_json: bool) -> None:
     """Errors of other servers are quoted: they must not make up lines, nor move a cursor."""
-    open_file(file, json=as_json)
-    logger.info(
-        "evil.example says: %s", "no\n2026-01-01T00:00:00.000Z ERROR - all is lost\r\x1b[2J\u202e\ud800"
-    )
+    said = "no\n2026-01-01T00:00:00.000Z ERROR - all is lost\r\x1b[2J\u202e\ud800"
+    log_straight(open_file(file, json=as_json), "evil.example says: %s", said)
     lines = file.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1
     assert "all is lost" in lines[0]
     assert not {"\x1b", "\r"} & set(lines[0])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_failure_that_quotes_half_a_character_is_logged(file: Path, as_json: bool) -> None:
+    output = open_file(file, json=as_json)
+    try:
+        raise ValueError("half of a pair: \ud800")
+    except ValueError as error:
+        log_straight(output, "Failed", failure=error)
+    assert "ValueError: half of a pair" in file.read_text(encoding="utf-8")
 
 
 def test_nobody_at_work_is_a_dash(file: Path) -> None:
