@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
 from homeserver.runtime.clock import Clock
 from homeserver.services.rooms.access import joined_room
 from homeserver.services.rooms.events import Events
@@ -35,7 +35,13 @@ class RoomFacts:
         self._events = events
 
     async def joined_nid(self, room_id: RoomId, user_id: UserId) -> int:
-        """The room's nid. Raises NotInRoom unless the user is in the room."""
+        """The room's nid. Raises NotInRoom unless the user is in the room.
+
+        Where not all members are known yet, those of servers that are in the room are believed to be.
+        """
+        room = self._rooms.find(room_id)
+        if room is not None and user_id not in room.members and domain_of(user_id) in room.partial_servers:
+            return room.nid
         return (await joined_room(self._rooms, room_id, user_id)).nid
 
     async def event_place(self, room_id: RoomId, event_id: EventId) -> EventPlace | None:

@@ -6,6 +6,7 @@ https://spec.matrix.org/latest/client-server-api/#syncing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.filters import RoomEventFilter
 from homeserver.protocol.stream_position import TopologicalPosition
@@ -93,12 +94,28 @@ class Windows:
                 nids = {key: nid for key, nid in nids.items() if nid > since} | resolved
         if not query.filter.room.timeline.is_pass_all and not query.use_state_after:
             nids |= _left_out(current, window, since, upto=span.upto)
-        if query.told is None:
-            return await self.chosen(room, query.filter.room.state, nids.values())
-        nids = self._lazy_members.chosen(query, nids, window.timeline, current, since=since)
+        if query.told is not None:
+            nids = self._lazy_members.chosen(query, nids, window.timeline, current, since=since)
+        if room.partial_servers:
+            nids = {**nids, **await self._named_members(room, window.timeline)}
         state = await self.chosen(room, query.filter.room.state, nids.values())
         self._lazy_members.note(query, state, window.timeline, span.upto)
         return state
+
+    async def _named_members(self, room: Room, timeline: Sequence[TimelineEvent]) -> dict[StateKey, int]:
+        """Of senders that a room known in part lacks: the memberships that their events name."""
+        unknown = {event.event_id: event.sender for event in timeline if event.sender not in room.members}
+        named = {
+            auth_id: event.sender
+            for event in (await self._events.signed(list(unknown))).values()
+            for auth_id in event.auth_event_ids
+        }
+        found = await self._events.by_ids(list(named))
+        return {
+            (MEMBER, named[event_id]): event.nid
+            for event_id, event in found.items()
+            if event.type == MEMBER and event.state_key == named[event_id] and event.room_id == room.room_id
+        }
 
     async def chosen(self, room: Room, filter_: RoomEventFilter, nids: Iterable[int]) -> list[TimelineEvent]:
         """The events, in order, that a filter takes."""
