@@ -61,7 +61,6 @@ def test_members_not_known_yet_type_and_read(days: Days) -> None:
     days.carol.start_typing(days.room)
     days.carol.read(days.room, said)
     days.federation.time.advance(2)
-    days.federation.settle()
     answer = days.bob.sync()
     assert answer.typing(days.room) == {days.carol.user_id}
     assert days.carol.user_id in answer.receipts(days.room)[said]["m.read"]
