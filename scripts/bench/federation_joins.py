@@ -89,6 +89,7 @@ class Side:
         self._guest_kind = guest_kind
         self._guest_address = guest_address
         self._room = ""
+        self._guests: list[PostroomPeer | SynapsePeer] = []
         self.rounds: list[dict[str, float]] = []
 
     def fill(self, members: int) -> float:
@@ -99,12 +100,15 @@ class Side:
         return round(time.monotonic() - began, 1)
 
     def play(self, folder: Path, authority: Authority, members: int) -> None:
+        """The guest stays: who comes after it asks it for its keys."""
         guest = self._guest_kind(folder, authority, self._guest_address)
-        try:
-            guest.start()
-            self.rounds.append(join(Outside(guest), Outside(self.host), self._room, members))
-        finally:
-            guest.end()
+        self._guests.append(guest)
+        guest.start()
+        self.rounds.append(join(Outside(guest), Outside(self.host), self._room, members))
+
+    def end(self) -> None:
+        for server in (*self._guests, self.host):
+            server.end()
 
 
 def main() -> None:
@@ -132,7 +136,7 @@ def main() -> None:
                 print(json.dumps(report, indent=1), file=sys.stderr, flush=True)
         finally:
             for side in sides:
-                side.host.end()
+                side.end()
     ours, theirs = (side.rounds for side in sides)
     report["complete_s, ours to theirs"] = round(
         medians(ours)["complete_s"] / medians(theirs)["complete_s"], 3
