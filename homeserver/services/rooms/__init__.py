@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import orjson
 
 from homeserver.protocol import event_types
-from homeserver.protocol.errors import NotFound
+from homeserver.protocol.errors import MatrixError, NotFound
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.services.rooms.aliases import RoomAliases
@@ -71,10 +71,19 @@ class RoomServices:
             await self.membership.renew_profile(user_id, room_id)
 
     async def leave_all(self, user_id: UserId, _erase: bool) -> None:
-        """Leave every room and turn down every invite: the account was closed."""
+        """Leave every room and turn down every invite: the account was closed.
+
+        Raises the first refusal, when all rooms were tried.
+        """
+        refusals: list[MatrixError] = []
         for room_id, place in list((await self.user_rooms.load(user_id)).items()):
             if place.membership in ("join", "invite", "knock"):
-                await self.membership.leave(user_id, room_id)
+                try:
+                    await self.membership.leave(user_id, room_id)
+                except MatrixError as refusal:
+                    refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
 
 
 def room_services(ground: RoomGround) -> RoomServices:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from homeserver.protocol.ids import UserId
+from homeserver.storage.accounts import AccountStore
 from tests.support.people import Person, path
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
@@ -150,6 +152,19 @@ def test_a_damaged_membership_keeps_only_its_owner_from_acting(
     answer = ben.request("PUT", path("rooms", room, "send", "m.room.message", "t"), {"body": "x"})
     assert (answer.status, answer.errcode) == (500, "M_UNKNOWN")
     assert member in answer.json["error"]
+
+
+def test_who_closes_their_account_leaves_all_rooms_that_can_be_left(
+    each_server: WholeServer, ann: Person, ben: Person
+) -> None:
+    rooms = [ann.create_room([ben]) for _ in range(3)]
+    ann.sync()
+    damage(each_server, ann.state(rooms[0])["m.room.member", ben.user_id]["event_id"])
+
+    result(each_server.services.accounts.deactivation.deactivate_for(UserId(ben.user_id), erase=False))
+    assert [ann.membership_of(room, ben) for room in rooms[1:]] == ["leave", "leave"]
+    departures = result(each_server.database.read(AccountStore().departures))
+    assert [one.user_id for one in departures] == [ben.user_id], "the rest is tried at the next start"
 
 
 @pytest.mark.parametrize("added", [b"\xff" * 7, b"\xff" * 32])
