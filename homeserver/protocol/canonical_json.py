@@ -71,10 +71,16 @@ def check(value: Json) -> None:
 
 def refuse_floats(value: Json) -> None:
     """Raise NotCanonical when a float is anywhere inside the value, even an integral one."""
+    if holds_float(value):
+        raise NotCanonical("Not canonical JSON: a number in it is not an integer")
+
+
+def holds_float(value: Json) -> bool:
+    """Is there a float anywhere inside the value?"""
     if type(value) is float:
-        raise NotCanonical(f"Not canonical JSON: {value} is not an integer")
+        return True
     if not isinstance(value, (dict, list, tuple)):
-        return
+        return False
     unvisited = [value]
     while unvisited:
         container = unvisited.pop()
@@ -83,9 +89,10 @@ def refuse_floats(value: Json) -> None:
             if kind is str:
                 continue
             if kind is float:
-                raise NotCanonical(f"Not canonical JSON: {member} is not an integer")
+                return True
             if kind is dict or kind is list or kind is tuple:
                 unvisited.append(member)
+    return False
 
 
 def decode(data: bytes) -> Json:
@@ -110,7 +117,8 @@ def decode_loosely(data: bytes | memoryview) -> Json:
     """As `decode`, but of a key that stands twice the last counts, and depth is not looked at."""
     try:
         value: Json = orjson.loads(data)
-        if _LONG_NUMBER.search(data) is None:
+        # What it cannot hold it makes a float: where there is none, all numbers are as they stand.
+        if not holds_float(value) or _LONG_NUMBER.search(data) is None:
             return value
         exact: Json = json.loads(bytes(data))
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.errors import InvalidSignature, MatrixError, Unauthorized
+from homeserver.protocol.events import ReadPdu
 from homeserver.protocol.hashes import signed_bytes
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import Json
@@ -51,22 +52,24 @@ def signers_of(claims: Claims, known_key: KnownKey) -> Signers:
     return {server: [(want.key_id, known_key(*want)) for want in wants] for server, wants in claims.items()}
 
 
-def is_signed(version: RoomVersion, pdu: Mapping[str, Json], known_key: KnownKey) -> bool:
+def is_signed(version: RoomVersion, read: ReadPdu, known_key: KnownKey) -> bool:
     """Do the keys at hand prove that all who must have signed the event have? False may mean: not known."""
-    return _verdict(version, pdu, signers_of(claims_of(version, pdu), known_key)) is None
+    pdu = read.event.pdu
+    return _verdict(read.signed, pdu, signers_of(claims_of(version, pdu), known_key)) is None
 
 
 def verdicts(
     version: RoomVersion, pdus: Sequence[Mapping[str, Json]], signers: Sequence[Signers]
 ) -> list[MatrixError | None]:
     """What is wrong with each event, in order; None where nothing is. Their form has been checked."""
-    return [_verdict(version, pdu, signed) for pdu, signed in zip(pdus, signers, strict=True)]
+    return [
+        _verdict(signed_bytes(version, pdu), pdu, signed) for pdu, signed in zip(pdus, signers, strict=True)
+    ]
 
 
-def _verdict(version: RoomVersion, pdu: Mapping[str, Json], signers: Signers) -> MatrixError | None:
+def _verdict(message: bytes, pdu: Mapping[str, Json], signers: Signers) -> MatrixError | None:
     """Every required server must have signed with a key that is good; one good signature is enough."""
     try:
-        message = signed_bytes(version, pdu)
         for server_name, keys in signers.items():
             _check_signer(message, pdu, server_name, keys)
     except MatrixError as problem:

@@ -8,14 +8,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 from homeserver.protocol import canonical_json
 from homeserver.protocol.errors import BadJson, InvalidParam, TooLarge
 from homeserver.protocol.event_types import CREATE, REDACTION
-from homeserver.protocol.hashes import encode_base64, encode_for, event_id_from_bytes, event_id_of
+from homeserver.protocol.hashes import (
+    content_hash_matches,
+    encode_base64,
+    encode_for,
+    event_id_from_bytes,
+    event_id_of,
+    signed_bytes,
+)
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, is_user_id, parse_room_id
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.redaction import redact_content
@@ -146,12 +153,51 @@ class Event:
         return f"<Event {self.event_id} {self.type!r}{key} by {self.sender}>"
 
 
+class ReadPdu(NamedTuple):
+    """An event from another server whose form is good, and what the next checks are made on.
+
+    `signed`: the bytes its signatures are over. `is_intact`: does it carry the hash of its own content? If
+    not, only its redacted form may be used.
+    """
+
+    event: Event
+    signed: bytes
+    is_intact: bool
+
+
 def parse_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> Event:
     """Check the form and sizes of an event from another server. Raises BadPdu, NotCanonical or TooLarge.
 
     Signatures, hashes and authorisation are the caller's next steps. `unsigned` is set apart and kept out of
     the size limit. NUL is refused in the type and state key, although the specification is silent about it.
     """
+    return read_pdu(version, pdu).event
+
+
+def read_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> ReadPdu:
+    """As `parse_pdu`, with what its encodings tell: each is made once, for large rooms come with thousands."""
+    _check_form(version, pdu)
+    unsigned = pdu.get("unsigned")
+    received = {key: value for key, value in pdu.items() if key != "unsigned"}
+    is_strict = version.strict_canonical_json
+    if is_strict:
+        canonical_json.refuse_floats(received)
+    encode = canonical_json.encode_without_floats if is_strict else canonical_json.encode_lenient
+    raw = encode(received)
+    signed = signed_bytes(version, received, encode)
+    event_id = EventId(str(pdu.get("event_id")))
+    if version.event_id_format is not EventIdFormat.EXPLICIT:
+        event_id = event_id_from_bytes(version, signed)
+    event = Event(version, received, raw, event_id=event_id)
+    if isinstance(unsigned, dict):
+        event.unsigned = unsigned
+    _check_sizes(event.type, event.state_key, raw)
+    if not is_strict:
+        canonical_json.encode_readable(received)
+    return ReadPdu(event, signed, content_hash_matches(version, received, encode))
+
+
+def _check_form(version: RoomVersion, pdu: Mapping[str, Json]) -> None:
     for name, kind in _REQUIRED.items():
         if type(pdu.get(name)) is not kind:
             raise BadPdu(f"{name} of an event must be {_KIND_NAMES[kind]}")
@@ -166,11 +212,6 @@ def parse_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> Event:
     _check_links(version, pdu["prev_events"], "prev_events", most=MAX_PREV_EVENTS)
     _check_links(version, pdu["auth_events"], "auth_events", most=MAX_AUTH_EVENTS)
     _check_hashes_and_signatures(pdu)
-    event = Event.from_pdu(version, pdu)
-    _check_sizes(event.type, event.state_key, event.raw)
-    if not version.strict_canonical_json:
-        canonical_json.encode_readable(event.pdu)
-    return event
 
 
 def _check_room_id(version: RoomVersion, pdu: Mapping[str, Json]) -> None:

@@ -5,14 +5,18 @@ https://spec.matrix.org/latest/server-server-api/#signing-events
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import TypeAlias
 
 from homeserver.protocol import canonical_json
 from homeserver.protocol.ids import EventId
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.redaction import redact
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
+
+Encode: TypeAlias = Callable[[Json], bytes]
+"""Makes the canonical bytes of a room version."""
 
 _NOT_HASHED = ("unsigned", "signatures", "hashes")
 _NOT_REFERENCED = ("unsigned", "signatures")
@@ -27,13 +31,17 @@ def content_hash(pdu: Mapping[str, Json], *, strict: bool = True) -> str:
     return encode_base64(sha256(encode_for(hashed, strict=strict)).digest())
 
 
-def content_hash_matches(version: RoomVersion, pdu: Mapping[str, Json]) -> bool:
-    """Does the event carry the hash of its own content? If not, only its redacted form may be used."""
+def content_hash_matches(version: RoomVersion, pdu: Mapping[str, Json], encode: Encode | None = None) -> bool:
+    """Does the event carry the hash of its own content? If not, only its redacted form may be used.
+
+    `encode`: the room version's own, where the caller knows that it need not look for floats once more.
+    """
     hashes = pdu.get("hashes")
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
     if not isinstance(claimed, str):
         return False
-    actual = content_hash(pdu, strict=version.strict_canonical_json)
+    hashed = {key: value for key, value in pdu.items() if key not in _NOT_HASHED}
+    actual = encode_base64(sha256((encode or encoder(version))(hashed)).digest())
     if claimed == actual:
         return True
     try:  # it may be written in the other alphabet, or padded
@@ -62,12 +70,17 @@ def event_id_from_bytes(version: RoomVersion, signed: bytes) -> EventId:
     return EventId(f"${text}")
 
 
-def signed_bytes(version: RoomVersion, pdu: Mapping[str, Json]) -> bytes:
+def signed_bytes(version: RoomVersion, pdu: Mapping[str, Json], encode: Encode | None = None) -> bytes:
     """The canonical bytes of the redacted event: what is signed, and what the reference hash covers."""
     redacted = redact(version, pdu)
     for key in _NOT_REFERENCED:
         redacted.pop(key, None)
-    return encode_for(redacted, strict=version.strict_canonical_json)
+    return (encode or encoder(version))(redacted)
+
+
+def encoder(version: RoomVersion) -> Encode:
+    """What makes the canonical bytes of the room version. It raises NotCanonical."""
+    return canonical_json.encode if version.strict_canonical_json else canonical_json.encode_lenient
 
 
 def encode_for(value: Json, *, strict: bool) -> bytes:

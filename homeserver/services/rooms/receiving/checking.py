@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.event_signatures import KnownKey, is_signed
-from homeserver.protocol.events import BadPdu, Event, parse_pdu
-from homeserver.protocol.hashes import content_hash_matches, event_id_of
+from homeserver.protocol.events import BadPdu, Event, ReadPdu, read_pdu
+from homeserver.protocol.hashes import event_id_of
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.redaction import redact
@@ -32,17 +32,10 @@ class Checked(NamedTuple):
     problems: dict[EventId, MatrixError]
 
 
-class _Formed(NamedTuple):
-    """An event by its form, and whether it has the hash of its content."""
-
-    event: Event
-    is_intact: bool
-
-
 class _Glance(NamedTuple):
     """What has the form of an event; whether keys in memory suffice to say that all signatures are good."""
 
-    formed: list[_Formed]
+    formed: list[ReadPdu]
     problems: dict[EventId, MatrixError]
     is_verified: bool
 
@@ -75,8 +68,8 @@ class Checking:
         checked.problems.update(glance.problems)
         verdicts: Sequence[MatrixError | None] = [None] * len(glance.formed)
         if not glance.is_verified:
-            verdicts = await self._keys.check_events(version, [event.pdu for event, _ in glance.formed])
-        for (event, is_intact), verdict in zip(glance.formed, verdicts, strict=True):
+            verdicts = await self._keys.check_events(version, [read.event.pdu for read in glance.formed])
+        for (event, _, is_intact), verdict in zip(glance.formed, verdicts, strict=True):
             if isinstance(verdict, KeyUnknown):  # perhaps only for the moment
                 checked.problems[event.event_id] = CannotJudge(verdict.message)
             elif verdict is not None:
@@ -98,35 +91,34 @@ def _look_at(
         one = _form_all(version, room_id, [pdu])
         glance.problems.update(one.problems)
         glance.formed.extend(one.formed)
-        for event, _ in one.formed:
-            is_verified = is_verified and is_signed(version, event.pdu, known_key)
+        for read in one.formed:
+            is_verified = is_verified and is_signed(version, read, known_key)
     return glance._replace(is_verified=is_verified)
 
 
 def _form_all(version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]]) -> _Glance:
-    formed: dict[EventId, Event] = {}
+    formed: dict[EventId, ReadPdu] = {}
     problems: dict[EventId, MatrixError] = {}
     for pdu in pdus:
         try:
-            event = _form(version, room_id, pdu)
+            read = _form(version, room_id, pdu)
         except MatrixError as problem:
             event_id = _id_of(version, pdu)
             if event_id is not None:
                 problems[event_id] = problem
         else:
-            formed[event.event_id] = event
-    intact = [_Formed(event, content_hash_matches(version, event.pdu)) for event in formed.values()]
-    return _Glance(intact, problems, is_verified=not intact)
+            formed[read.event.event_id] = read
+    return _Glance(list(formed.values()), problems, is_verified=not formed)
 
 
-def _form(version: RoomVersion, room_id: RoomId, pdu: Mapping[str, Json]) -> Event:
+def _form(version: RoomVersion, room_id: RoomId, pdu: Mapping[str, Json]) -> ReadPdu:
     try:
-        event = parse_pdu(version, pdu)
+        read = read_pdu(version, pdu)
     except (ValueError, TypeError, RecursionError) as error:
         raise BadPdu(f"This is not an event of room version {version.version}") from error
-    if event.room_id != room_id:
-        raise BadPdu(f"{event.event_id} is not of room {room_id}")
-    return event
+    if read.event.room_id != room_id:
+        raise BadPdu(f"{read.event.event_id} is not of room {room_id}")
+    return read
 
 
 def _id_of(version: RoomVersion, pdu: Mapping[str, Json]) -> EventId | None:
