@@ -3,12 +3,9 @@
 What servers do to each other has an index of its own in tests/peers/federation/adversary.
 """
 
-import ast
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
+from tests.support.indexes import is_there
 
 HERE = "security/test_known_vulnerabilities.py"
 PROTOCOL = "homeserver/protocol"
@@ -111,6 +108,4 @@ INDEX = {
 
 @pytest.mark.parametrize(("file", "name"), INDEX.values(), ids=INDEX)
 def test_the_test_is_there(file: str, name: str | None) -> None:
-    tree = ast.parse((TESTS / file).read_text())
-    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    assert name in names or (name is None and any(one.startswith("test_") for one in names))
+    assert is_there(file, name)

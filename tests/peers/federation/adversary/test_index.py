@@ -4,12 +4,10 @@ First what any homeserver has to withstand, by subject; then what went wrong in 
 clients could try has an index of its own in tests/security.
 """
 
-import ast
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).resolve().parents[3]
+from tests.support.indexes import is_there
+
 HERE = "peers/federation/adversary/"
 ROOMS = "homeserver/services/rooms/"
 API = "homeserver/api/federation/"
@@ -225,6 +223,4 @@ INDEX = {f"{name}: {what}": test for name, subject in SUBJECTS.items() for what,
 def test_the_test_is_there(file: str, name: str | None) -> None:
     if "/" not in file:
         file, name = f"{HERE}test_{file}.py", f"test_{name}"
-    tree = ast.parse((TESTS / file).read_text())
-    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    assert name in names or (name is None and any(one.startswith("test_") for one in names))
+    assert is_there(file, name)
