@@ -10,7 +10,7 @@
         assert "hello" in bob.sync().texts(room)
 
 `federation.part("one", "two")` cuts them off from each other, `federation.heal()` ends all cuts and makes
-everybody try again. `state_of` and `events_of` compare what servers have of a room.
+everybody try again. `state_of` and `events_of` tell what servers have of a room; `check_agreement` compares.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -165,6 +165,12 @@ class Federation:
     def read(self, server: WholeServer, work: Callable[[Transaction], Any]) -> Any:
         """Ask its database."""
         return result(server.database.read(work))
+
+    def check_agreement(self, room: str, *names: str) -> None:
+        """When all has arrived, these servers have the same state."""
+        self.settle()
+        states = [self.state_of(room, name) for name in names]
+        assert all(state == states[0] for state in states)
 
     def check_memory(self, room: str, name: str) -> None:
         """What the server has of the room in memory is what it stored."""

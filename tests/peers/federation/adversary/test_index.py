@@ -9,7 +9,6 @@ import pytest
 from tests.support.indexes import is_there
 
 HERE = "peers/federation/adversary/"
-ROOMS = "homeserver/services/rooms/"
 API = "homeserver/api/federation/"
 
 SIGNATURES = {
@@ -21,7 +20,7 @@ SIGNATURES = {
     "in templates": ("resident", "a_resident_server_that_lies_about_a_join"),
     "in backfill": ("resident", "backfill_never_changes_the_present"),
     "of invites": ("handed_in", "invites_that_are_none"),
-    "of third-party invites": (f"{ROOMS}test_third_party_invites.py", None),
+    "of third-party invites": ("federation/test_third_party_invites.py", None),
     "by the server in the event ID, in versions 1 and 2": (
         "room_versions", "an_event_id_in_the_name_of_another_server"
     ),

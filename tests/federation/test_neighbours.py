@@ -9,24 +9,9 @@ from tests.support.people import V1, Person, path
 
 
 @pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
-@pytest.fixture
 def bella(federation: Federation, bob: Person) -> Person:
     """Another one of Bob's server."""
     return federation.all["two"].register("bella")
-
-
-@pytest.fixture
-def carol(federation: Federation) -> Person:
-    return federation.servers("three")[0].register("carol")
 
 
 @pytest.fixture

@@ -13,16 +13,6 @@ from tests.support.whole_server import WholeServer
 V1 = "/_matrix/client/v1"
 
 
-@pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
 # Directories
 
 

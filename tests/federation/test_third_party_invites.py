@@ -26,16 +26,6 @@ def identity(federation: Federation) -> IdentityServer:
 
 
 @pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
-@pytest.fixture
 def dave(federation: Federation, alice: Person) -> Person:
     """Of the same server as Alice."""
     return federation.all["one"].register("dave")
@@ -50,12 +40,6 @@ def offered(alice: Person, identity: IdentityServer, address: str = BOBS, **wish
     room = alice.create_room(**wishes)
     invite(alice, room, identity.invitation(address))
     return room
-
-
-def same_state(federation: Federation, room: str, *names: str) -> None:
-    federation.settle()
-    states = [federation.state_of(room, name) for name in names]
-    assert all(state == states[0] for state in states)
 
 
 # The offer
@@ -208,7 +192,7 @@ def test_the_offer_is_exchanged_with_the_server_that_made_it(
     assert invited["m.room.name", ""]["content"] == {"name": "The den"}
     assert invited["m.room.member", bob.user_id]["sender"] == alice.user_id
     bob.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
     alice.send(room, "welcome")
     federation.settle()
     assert "welcome" in bob.messages(room).texts
@@ -226,13 +210,13 @@ def test_a_server_in_the_room_completes_it_in_the_name_of_who_offered(
     federation.settle()
     assert identity.bind(BOBS, bob, federation.all["two"]).status == 200
     assert not any(EXCHANGE in request.path for _, request in federation.network.sent)
-    same_state(federation, room, "one", "two", "three")
+    federation.check_agreement(room, "one", "two", "three")
     event_id = federation.state_of(room, "one")["m.room.member", bob.user_id]
     pdu = federation.pdu(event_id, "one")
     assert (pdu["sender"], set(pdu["signatures"])) == (alice.user_id, {"two"})
     assert room in bob.sync().invites
     bob.join(room)
-    same_state(federation, room, "one", "two", "three")
+    federation.check_agreement(room, "one", "two", "three")
 
 
 def test_bindings_of_nobody_here_change_nothing(
@@ -275,7 +259,7 @@ def test_who_was_signed_for_joins(
         signed = identity.signed(person.user_id, f"token-{number}", sender=alice.user_id)
         person.join(room, third_party_signed=signed)
         assert room in person.joined_rooms()
-        same_state(federation, room, *{"one", person.user_id.partition(":")[2]})
+        federation.check_agreement(room, *{"one", person.user_id.partition(":")[2]})
 
 
 def test_what_was_signed_must_fit(
@@ -360,7 +344,7 @@ def test_an_offer_outlives_the_membership_of_who_made_it(
     dave.leave(room)
     assert identity.bind(BOBS, bob, federation.all["two"]).status == 200
     bob.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 def test_the_offers_of_the_banned_are_not_completed(

@@ -8,21 +8,6 @@ from tests.support.federation import Federation
 from tests.support.people import Person, path
 
 
-@pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
-@pytest.fixture
-def carol(federation: Federation) -> Person:
-    return federation.servers("three")[0].register("carol")
-
-
 def seen(federation: Federation, room: str, whom: Person, *witnesses: Person) -> set[str]:
     """What the witnesses take somebody's membership for."""
     federation.settle()

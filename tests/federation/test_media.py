@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from homeserver.protocol.ids import ServerName
 from homeserver.runtime.http_client import HttpAnswer, HttpRequest
 from tests.support.adversary import V1, Adversary
@@ -14,16 +12,6 @@ from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
 MEDIA = "/_matrix/client/v1/media"
-
-
-@pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
 
 
 def upload(person: Person, content: bytes, name: str | None = None) -> str:

@@ -13,16 +13,6 @@ from tests.support.people import Person, path
 from tests.support.running import Running
 
 
-@pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
 def notified(person: Person) -> list[Any]:
     listed: list[Any] = person.ask("GET", "/notifications")["notifications"]
     return listed

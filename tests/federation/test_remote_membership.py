@@ -10,27 +10,6 @@ KNOCK = [version for version, row in ROOM_VERSIONS.items() if row.knock]
 RESTRICTED = [version for version, row in ROOM_VERSIONS.items() if row.restricted]
 
 
-@pytest.fixture
-def alice(federation: Federation) -> Person:
-    return federation.servers("one")[0].register("alice")
-
-
-@pytest.fixture
-def bob(federation: Federation) -> Person:
-    return federation.servers("two")[0].register("bob")
-
-
-@pytest.fixture
-def carol(federation: Federation) -> Person:
-    return federation.servers("three")[0].register("carol")
-
-
-def same_state(federation: Federation, room: str, *names: str) -> None:
-    federation.settle()
-    states = [federation.state_of(room, name) for name in names]
-    assert all(state == states[0] for state in states)
-
-
 # Joining
 
 
@@ -39,7 +18,7 @@ def test_an_alias_leads_to_a_room_elsewhere(federation: Federation, alice: Perso
     assert bob.ask("GET", "/directory/room/%23den:one") == {"room_id": room, "servers": ["one"]}
     assert bob.join("#den:one") == {"room_id": room}
     assert bob.joined_rooms() == {room}
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 def test_the_servers_that_a_client_names_are_asked_until_one_helps(
@@ -66,7 +45,7 @@ def test_two_who_come_at_once_ask_once(federation: Federation, alice: Person, bo
     assert [join.answer.status for join in joins] == [200, 200]
     asked = [request for _, request in federation.network.sent if "/make_join/" in request.path]
     assert len(asked) == 1
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 def test_the_server_in_the_room_id_is_asked_too(alice: Person, bob: Person) -> None:
@@ -93,7 +72,7 @@ def test_a_room_that_was_left_by_all_of_a_server_is_joined_again_with_help(
     alice.send(room, "while nobody of two was there")
     alice.set_state(room, "m.room.topic", {"topic": "new"})
     bob.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
     assert bob.state_of(room, "m.room.topic") == {"topic": "new"}
     alice.send(room, "welcome back")
     federation.settle()
@@ -113,7 +92,7 @@ def test_a_state_event_changes_no_membership_in_a_room_the_server_has_left(
     content = {"membership": membership}
     bob.set_state(room, "m.room.member", content, state_key=bob.user_id, refused="M_FORBIDDEN")
     bob.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 # Inviting
@@ -135,7 +114,7 @@ def test_an_invite_is_shown_with_what_the_room_is_called_and_accepted(
 
     bob.join(room)
     assert bob.joined_rooms() == {room}
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
     assert bob.sync().invites == {}
 
 
@@ -247,7 +226,7 @@ def test_an_invite_to_a_room_that_the_server_is_in_comes_with_its_events(
     federation.settle()
     assert room in dave.sync().invites
     dave.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 # Knocking
@@ -267,7 +246,7 @@ def test_a_knock_is_heard_and_answered(
     alice.invite(room, bob)
     federation.settle()
     bob.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
 
 
 def test_a_knock_is_taken_back(federation: Federation, alice: Person, bob: Person) -> None:
@@ -306,7 +285,7 @@ def test_members_of_the_other_room_come_in_signed_by_the_resident(
     bob.ask("POST", path("join", room), {}, via="one", refused="M_FORBIDDEN")
     federation.join(bob, club, via="one")
     federation.join(bob, room, via="one")
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
     pdu = federation.pdu(federation.state_of(room, "two")["m.room.member", bob.user_id], "two")
     assert pdu["content"]["join_authorised_via_users_server"] == alice.user_id
     assert set(pdu["signatures"]) == {"one", "two"}
@@ -324,7 +303,7 @@ def test_a_server_whose_members_cannot_let_anybody_in_sends_to_one_that_can(
     federation.join(bob, room, via="one")
     federation.settle()
     federation.join(carol, room, via="two")
-    same_state(federation, room, "one", "two", "three")
+    federation.check_agreement(room, "one", "two", "three")
 
 
 def test_a_member_of_the_same_server_needs_the_help_of_another_to_come_in(
@@ -340,5 +319,5 @@ def test_a_member_of_the_same_server_needs_the_help_of_another_to_come_in(
     dave.join(club)
     federation.settle()
     dave.join(room)
-    same_state(federation, room, "one", "two")
+    federation.check_agreement(room, "one", "two")
     assert dave.joined_rooms() == {club, room}
