@@ -1,7 +1,8 @@
 """Counts requests against the rate limit that their route names."""
 
 from homeserver.http.request import Request
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.runtime.addresses import network_of
+from homeserver.services.rate_limits import RateLimits
 
 
 class RequestLimits:

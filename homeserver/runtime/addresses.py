@@ -87,6 +87,20 @@ def is_ip_address(text: str) -> bool:
     return "/" not in text
 
 
+@lru_cache(maxsize=4096)
+def network_of(ip: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip  # a Unix socket has none
+    if not isinstance(address, IPv6Address):
+        return ip
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
 def _is_public_v4(address: IPv4Address) -> bool:
     return not any(address in network for network in _PRIVATE_V4)
 

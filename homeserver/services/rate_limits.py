@@ -5,8 +5,6 @@ moment at which it will be full again: a bucket that is full needs no memory.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import TypeAlias
 
 from homeserver.config.rate_limits import Limit
@@ -73,17 +71,3 @@ class _Buckets:
             kept = dict(emptiest[: MAX_BUCKETS // 2])
         self._full_at = kept
         self._sweep_at = max(1024, 2 * len(kept))
-
-
-@lru_cache(maxsize=4096)
-def network_of(ip: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return ip  # a Unix socket has none
-    if not isinstance(address, IPv6Address):
-        return ip
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return f"{IPv6Address(int(address) >> 64 << 64)}/64"

@@ -9,8 +9,9 @@ from typing import Protocol
 from homeserver.http.request import Request
 from homeserver.protocol.errors import MissingToken
 from homeserver.protocol.requester import Requester
+from homeserver.runtime.addresses import network_of
 from homeserver.services.accounts import AccountServices
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 
 
 class KnowsPeople(Protocol):

@@ -21,9 +21,10 @@ from homeserver.protocol.request_signatures import (
 )
 from homeserver.protocol.server_names import ServerAcl
 from homeserver.protocol.signatures import BadSignature, VerifyKey
+from homeserver.runtime.addresses import network_of
 from homeserver.runtime.clock import Clock
 from homeserver.services.key_ring import KeyRing
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 
 MAX_KEY_ID_CHARACTERS = 200
 BYTES_FOR_A_DROP = 256 * 1024

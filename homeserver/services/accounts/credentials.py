@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from homeserver.protocol.errors import Forbidden, InvalidParam
 from homeserver.protocol.ids import ServerName, UserId, domain_of, parse_user_id, user_id_of
+from homeserver.runtime.addresses import network_of
 from homeserver.runtime.database import Database
 from homeserver.services.accounts.passwords import Passwords
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.accounts import Account
 

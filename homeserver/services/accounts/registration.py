@@ -11,11 +11,12 @@ from homeserver.protocol import login_stages
 from homeserver.protocol.errors import Forbidden, GuestAccessForbidden, MissingParam
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.login_stages import Flow
+from homeserver.runtime.addresses import network_of
 from homeserver.services.accounts.new_accounts import NewAccounts, WantedAccount
 from homeserver.services.accounts.registration_tokens import RegistrationTokens
 from homeserver.services.accounts.sessions import DeviceWish, Grant, Sessions
 from homeserver.services.accounts.stages import Action, Stages
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 
 _FLOWS: dict[str, tuple[Flow, ...]] = {
     "open": ((login_stages.DUMMY,),),

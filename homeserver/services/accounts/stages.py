@@ -19,11 +19,12 @@ from homeserver.protocol.errors import BadJson, Forbidden, LimitExceeded, Matrix
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.login_stages import Attempt, Flow, StageSession, StagesNeeded
+from homeserver.runtime.addresses import network_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.accounts.credentials import Credentials, WrongCredentials
 from homeserver.services.accounts.tokens import hash_of, new_token
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 from homeserver.storage.account_stores import AccountStores
 from homeserver.storage.login_sessions import LoginSession
 

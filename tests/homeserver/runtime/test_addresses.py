@@ -2,7 +2,13 @@
 
 import pytest
 
-from homeserver.runtime.addresses import AddressGuard, PrivateAddress, is_ip_address, is_public
+from homeserver.runtime.addresses import (
+    AddressGuard,
+    PrivateAddress,
+    is_ip_address,
+    is_public,
+    network_of,
+)
 
 PUBLIC = (
     "1.1.1.1",
@@ -107,3 +113,17 @@ def test_where_private_addresses_are_allowed_all_are() -> None:
 )
 def test_what_an_address_is(text: str, answer: bool) -> None:
     assert is_ip_address(text) is answer
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:1.2.3.4", "1.2.3.4"),
+        ("", ""),
+    ],
+)
+def test_one_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str) -> None:
+    assert network_of(address) == network

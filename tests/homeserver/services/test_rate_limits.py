@@ -5,7 +5,7 @@ import pytest
 from homeserver.config.rate_limits import Limit
 from homeserver.protocol.errors import LimitExceeded
 from homeserver.services import rate_limits
-from homeserver.services.rate_limits import RateLimits, network_of
+from homeserver.services.rate_limits import RateLimits
 from tests.support.clock import FakeClock
 
 
@@ -92,17 +92,3 @@ def test_memory_is_bounded_and_the_emptiest_buckets_are_kept(
     assert len(limits._buckets["joins"]._full_at) <= 2001
     with pytest.raises(LimitExceeded):
         limits.spend("joins", "greedy")
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("1.2.3.4", "1.2.3.4"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("::ffff:1.2.3.4", "1.2.3.4"),
-        ("", ""),
-    ],
-)
-def test_one_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str) -> None:
-    assert network_of(address) == network
