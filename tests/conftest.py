@@ -12,7 +12,7 @@ from tests.support.database import Databases, storage_migrations
 from tests.support.federation import Federation, federate
 from tests.support.people import Person
 from tests.support.running import result
-from tests.support.whole_server import WholeServer
+from tests.support.whole_server import QUIET, WholeServer
 
 FIGURE = "figure"
 """The property of a test whose value is told at the end of the run."""
@@ -64,17 +64,23 @@ def sqlite_database(databases: Databases) -> Iterator[Database]:
 
 
 @pytest.fixture
-def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
+def settings() -> str:
+    """What stands in the `homeserver.yaml` of `server`: for tests to put something else in its place."""
+    return QUIET
+
+
+@pytest.fixture
+def server(databases: Databases, time: FakeClock, tmp_path: Path, settings: str) -> Iterator[WholeServer]:
     """The whole server on SQLite, and time that stands still. `server.restart()` begins a new process."""
-    yield from _serve(databases.fresh("sqlite"), time, tmp_path)
+    yield from _serve(databases.fresh("sqlite"), time, tmp_path, settings)
 
 
 @pytest.fixture
 def each_server(
-    databases: Databases, dialect: DialectName, time: FakeClock, tmp_path: Path
+    databases: Databases, dialect: DialectName, time: FakeClock, tmp_path: Path, settings: str
 ) -> Iterator[WholeServer]:
     """As `server`, on each kind of database in turn: for tests of what is stored."""
-    yield from _serve(databases.fresh(dialect), time, tmp_path)
+    yield from _serve(databases.fresh(dialect), time, tmp_path, settings)
 
 
 @pytest.fixture
@@ -104,8 +110,8 @@ def empty_database_url(databases: Databases, dialect: DialectName) -> str:
     return databases.empty(dialect)
 
 
-def _serve(url: str, time: FakeClock, folder: Path) -> Iterator[WholeServer]:
-    server = WholeServer(url, time, folder=folder)
+def _serve(url: str, time: FakeClock, folder: Path, settings: str) -> Iterator[WholeServer]:
+    server = WholeServer(url, time, settings=settings, folder=folder)
     yield server
     server.stop()
     _remove(url)

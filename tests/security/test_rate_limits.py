@@ -12,7 +12,7 @@ from tests.support.clock import FakeClock
 from tests.support.database import Databases
 from tests.support.http import Answer
 from tests.support.people import PASSWORD, V3, Person
-from tests.support.whole_server import QUIET, WholeServer
+from tests.support.whole_server import QUIET, WholeServer, limiting
 
 LIMITED = [route for route in ROUTES if route.limited is not None]
 GOOD = {
@@ -46,8 +46,7 @@ def strict(
     request: pytest.FixtureRequest, databases: Databases, time: FakeClock, tmp_path: Path
 ) -> Iterator[Strict]:
     route: Route = request.param
-    limit = f"rate_limits: {{{route.limited}: {{per_second: 0.1, burst: 2}}}}"
-    settings = QUIET.replace("rate_limits: {enabled: false}", limit)
+    settings = limiting(str(route.limited), burst=2)
     server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
     yield Strict(server, route)
     server.stop()
@@ -67,20 +66,16 @@ def test_a_route_with_a_limit_has_it(strict: Strict, time: FakeClock) -> None:
     assert strict.ask(alice).status != 429
 
 
+@pytest.mark.parametrize("settings", [limiting("invites", burst=2)], ids=["two"])
 def test_a_new_room_invites_no_more_people_elsewhere_than_invites_would(
-    databases: Databases, time: FakeClock, tmp_path: Path
+    server: WholeServer, alice: Person
 ) -> None:
-    limit = "rate_limits: {invites: {per_second: 0.1, burst: 2}}"
-    settings = QUIET.replace("rate_limits: {enabled: false}", limit)
-    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
-    alice = server.register("alice")
     friends = [server.register(f"friend{number}").user_id for number in range(3)]
     strangers = [f"@stranger{number}:else.example" for number in range(3)]
     alice.ask("POST", "/createRoom", {"invite": strangers}, refused="M_LIMIT_EXCEEDED")
     assert (server.network.sent, alice.joined_rooms()) == ([], set())
     alice.ask("POST", "/createRoom", {"invite": [*friends, *strangers[:2]]})
     alice.ask("POST", "/createRoom", {"invite": strangers[:1]}, refused="M_LIMIT_EXCEEDED")
-    server.stop()
 
 
 def test_others_are_not_kept_waiting(strict: Strict) -> None:
@@ -97,11 +92,8 @@ class TestLogins:
     """Guesses are counted by account and address, registrations by address, IPv6 by network."""
 
     @pytest.fixture
-    def server(self, databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
-        settings = QUIET.replace("rate_limits: {enabled: false}", "rate_limits: {}")
-        server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
-        yield server
-        server.stop()
+    def settings(self) -> str:
+        return QUIET.replace("rate_limits: {enabled: false}", "rate_limits: {}")
 
     def guess(self, server: WholeServer, ip: str, password: str = "wrong") -> Answer:
         identifier = {"type": "m.id.user", "user": "alice"}

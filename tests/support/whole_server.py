@@ -41,6 +41,12 @@ presence: {enabled: false}
 """Nothing that would answer a sync of its own accord, nothing that counts requests."""
 
 
+def limiting(what: str, *, burst: int, per_second: float = 0.1) -> str:
+    """Settings as `QUIET`, but that one limit holds."""
+    limit = f"rate_limits: {{{what}: {{per_second: {per_second}, burst: {burst}}}}}"
+    return QUIET.replace("rate_limits: {enabled: false}", limit)
+
+
 class ThreadsHere:
     """Blocking work, done at once."""
 

@@ -1,13 +1,9 @@
 """What operators see of other servers, and what they can do."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.clock import FakeClock
-from tests.support.database import Databases
 from tests.support.destinations import FEDERATING, Destination, join_from
 from tests.support.people import Person
 from tests.support.whole_server import WholeServer
@@ -16,10 +12,8 @@ DESTINATIONS = "/_postroom/admin/v1/federation/destinations"
 
 
 @pytest.fixture
-def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
-    made = WholeServer(databases.fresh("sqlite"), time, settings=FEDERATING, folder=tmp_path)
-    yield made
-    made.stop()
+def settings() -> str:
+    return FEDERATING
 
 
 @pytest.fixture

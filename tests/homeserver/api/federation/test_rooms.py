@@ -1,7 +1,6 @@
 """make_*, send_* and invite, asked by a server that does as it likes: what is refused, and how."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +10,8 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, room_version
 from homeserver.protocol.signatures import sign_event
 from tests.support.adversary import V1, V2, VERSIONS, Adversary, View, event_path
 from tests.support.clock import FakeClock
-from tests.support.database import Databases
 from tests.support.people import Person
-from tests.support.whole_server import QUIET, WholeServer
+from tests.support.whole_server import WholeServer, limiting
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -364,15 +362,16 @@ def test_an_invite_comes_back_signed(alice: Person, evil: Adversary) -> None:
     assert set(shown) == {("m.room.name", ""), ("m.room.member", alice.user_id)}
 
 
-@pytest.mark.parametrize("limit", ["invites_from_server", "invites_into_room", "invites_to_user"])
+INVITE_LIMITS = ["invites_from_server", "invites_into_room", "invites_to_user"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "settings"), [(name, limiting(name, burst=3)) for name in INVITE_LIMITS], ids=INVITE_LIMITS
+)
 def test_a_flood_of_invites_is_refused(
-    databases: Databases, time: FakeClock, tmp_path: Path, limit: str
+    server: WholeServer, time: FakeClock, alice: Person, bob: Person, evil: Adversary, limit: str
 ) -> None:
-    limits = f"rate_limits: {{{limit}: {{per_second: 0.1, burst: 3}}}}"
-    settings = QUIET.replace("rate_limits: {enabled: false}", limits)
-    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
-    alice, bob = server.register("alice"), server.register("bob")
-    evil, other = Adversary(server), Adversary(server, "other.example")
+    other = Adversary(server, "other.example")
 
     def flood(sender: Adversary, target: Person, room: str = "!same:evil.example") -> list[int]:
         answers = []
@@ -392,7 +391,6 @@ def test_a_flood_of_invites_is_refused(
     assert flood(other, alice) == by_another_server
     time.advance(11)
     assert flood(evil, alice)[0] == 200
-    server.stop()
 
 
 def test_the_first_version_of_the_endpoint(alice: Person, evil: Adversary) -> None:

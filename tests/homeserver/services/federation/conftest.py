@@ -1,23 +1,16 @@
 """A server with a room that it shares with others."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.support.clock import FakeClock
-from tests.support.database import Databases
 from tests.support.destinations import FEDERATING, Destination, join_from
 from tests.support.people import Person
 from tests.support.whole_server import WholeServer
 
 
 @pytest.fixture
-def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
-    """A whole server on SQLite that speaks with others."""
-    made = WholeServer(databases.fresh("sqlite"), time, settings=FEDERATING, folder=tmp_path)
-    yield made
-    made.stop()
+def settings() -> str:
+    """Of a server that speaks with others."""
+    return FEDERATING
 
 
 @pytest.fixture

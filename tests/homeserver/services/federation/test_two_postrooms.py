@@ -22,9 +22,8 @@ WITH_PRESENCE = FEDERATING.replace("presence: {enabled: false}", "presence: {ena
 
 @pytest.fixture
 def other(
-    databases: Databases, time: FakeClock, tmp_path: Path, server: WholeServer
+    databases: Databases, time: FakeClock, tmp_path: Path, settings: str, server: WholeServer
 ) -> Iterator[WholeServer]:
-    settings = FEDERATING if server.config.federation.presence is False else WITH_PRESENCE
     settings = settings.replace("server_name: test", "server_name: other")
     folder = tmp_path / "other"
     folder.mkdir()
@@ -164,10 +163,8 @@ def presence_of(person: Person, whom: Person) -> dict[str, Any]:
 
 class TestPresence:
     @pytest.fixture
-    def server(self, databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
-        made = WholeServer(databases.fresh("sqlite"), time, settings=WITH_PRESENCE, folder=tmp_path)
-        yield made
-        made.stop()
+    def settings(self) -> str:
+        return WITH_PRESENCE
 
     def test_is_told_shown_and_taken_back(
         self, server: WholeServer, other: WholeServer, alice: Person, olga: Person, shared: str

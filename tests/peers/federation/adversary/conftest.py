@@ -8,19 +8,20 @@ import pytest
 from tests.support.adversary import Adversary, View
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
-from tests.support.network import Network
 from tests.support.people import Person
 from tests.support.whole_server import QUIET, WholeServer
 
-OPEN_TO_OTHERS = QUIET.replace("presence: {enabled: false}", "presence: {enabled: true}")
+
+@pytest.fixture
+def settings() -> str:
+    """Of the victim."""
+    return QUIET.replace("presence: {enabled: false}", "presence: {enabled: true}")
 
 
 @pytest.fixture
-def server(databases: Databases, time: FakeClock, tmp_path: Path) -> Iterator[WholeServer]:
-    """The victim."""
-    server = WholeServer(
-        databases.fresh("sqlite"), time, settings=OPEN_TO_OTHERS, folder=tmp_path, network=Network()
-    )
+def server(databases: Databases, time: FakeClock, tmp_path: Path, settings: str) -> Iterator[WholeServer]:
+    """The victim: in memory, where other tests of peers start a process."""
+    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
     yield server
     server.stop()
 

@@ -1,7 +1,6 @@
 """Much at once: forks, gaps without end, lists made to be slow."""
 
 import time as wall_clock
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +8,8 @@ import pytest
 from tests.peers.federation.adversary.hostile import still_works
 from tests.support.adversary import V1, Adversary, Pdu, View
 from tests.support.clock import FakeClock
-from tests.support.database import Databases
-from tests.support.network import Network
 from tests.support.people import Person
-from tests.support.whole_server import QUIET, WholeServer
+from tests.support.whole_server import limiting
 
 
 def test_a_flood_of_forks(alice: Person, room: str, view: View, mallory: Adversary) -> None:
@@ -130,16 +127,9 @@ def test_access_control_lists_made_to_be_slow(alice: Person, mallory: Adversary,
     assert wall_clock.process_time() - began < 10
 
 
-def test_large_states_again_and_again(databases: Databases, time: FakeClock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [limiting("federation_requests", burst=60, per_second=1)], ids=["60"])
+def test_large_states_again_and_again(time: FakeClock, mallory: Adversary, room: str, view: View) -> None:
     """A question costs its asker more than another that is cheaply answered."""
-    limits = "rate_limits: {federation_requests: {per_second: 1, burst: 60}}"
-    settings = QUIET.replace("rate_limits: {enabled: false}", limits)
-    server = WholeServer(
-        databases.fresh("sqlite"), time, settings=settings, folder=tmp_path, network=Network()
-    )
-    alice, mallory = server.register("alice"), Adversary(server)
-    room = alice.create_room(preset="public_chat", room_version="11")
-    view = mallory.join(room)
     time.advance(300)
     state = f"{V1}/state/{room}?event_id={view.heads[0]}"
     statuses = [mallory.request("GET", state).status for _ in range(30)]
@@ -147,4 +137,3 @@ def test_large_states_again_and_again(databases: Databases, time: FakeClock, tmp
     assert set(statuses) == {200, 429}
     time.advance(300)
     assert mallory.request("GET", state).status == 200
-    server.stop()
