@@ -23,6 +23,7 @@ from homeserver.app.services import Runtime, build_runtime, build_services, conn
 from homeserver.config import Config
 from homeserver.config.server import Listener
 from homeserver.config.signing_key import UnusableSigningKey, make_signing_key, read_signing_key
+from homeserver.http.body_budget import BodyBudget
 from homeserver.http.routing import Route, Router
 from homeserver.http.server import HttpServer
 from homeserver.http.tls import ServerTls, UnusableCertificate, strict_transport_security
@@ -50,7 +51,11 @@ def build(config: Config, reactor: Reactor) -> "App":
         services = build_services(config, open_signing_key(config), runtime)
         connect(services)
         observer = build_observer(config, runtime.metrics)
-        doors = [build_door(config, listener, services, runtime, observer) for listener in config.listeners]
+        bodies = BodyBudget()
+        doors = [
+            build_door(config, listener, services, runtime, observer=observer, bodies=bodies)
+            for listener in config.listeners
+        ]
     except (CannotStart, UnusableCertificate, UnusableSigningKey) as error:
         raise CannotServe(str(error)) from error
     except OSError as error:
@@ -69,15 +74,18 @@ class Door:
 
 
 def build_door(
-    config: Config, listener: Listener, services: Services, runtime: Runtime, observer: RequestMetrics | None
-) -> Door:
+    config: Config, listener: Listener, services: Services, runtime: Runtime, *,
+    observer: RequestMetrics | None, bodies: BodyBudget,
+) -> Door:  # fmt: skip
     """A server for one listener, with the routes it is to have."""
     router = build_router(config, listener, services, runtime.metrics, observer)
     tls, headers = None, None
     if listener.tls is not None:
         tls = ServerTls(listener.tls.certificate, listener.tls.key)
         headers = strict_transport_security(listener.tls.hsts_days)
-    server = HttpServer(router, runtime.clock, trusted_proxies=listener.trusted_proxies, headers=headers)
+    server = HttpServer(
+        router, runtime.clock, bodies=bodies, trusted_proxies=listener.trusted_proxies, headers=headers
+    )
     return Door(listener, server, tls)
 
 

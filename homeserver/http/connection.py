@@ -11,6 +11,7 @@ import orjson
 from twisted.python.failure import Failure
 
 from homeserver.http import reply
+from homeserver.http.body_budget import BodyBudget
 from homeserver.http.body_stream import BodyStream
 from homeserver.http.exchange import Exchange
 from homeserver.http.heads import CONTINUE, Heads
@@ -36,6 +37,7 @@ class Owner(Protocol):
 
     router: Router
     limits: Limits
+    bodies: BodyBudget
     proxies: TrustedProxies
     heads: Heads
     tick: int
@@ -155,7 +157,7 @@ class Connection:
         request.stopping = server.is_stopping
         exchange = self._reading = Exchange(self, request, found, head, now=server.tick)
         if head.length != 0:
-            exchange.expect_body(head)
+            exchange.expect_body(head, is_behind=self._running is not None or bool(self._queue))
         if isinstance(found, Found) and found.route.body == "stream" and not exchange.can_start:
             exchange.request.stream = BodyStream(
                 max_bytes=found.route.max_body, length=head.length, flow=self._let_flow
@@ -179,6 +181,16 @@ class Connection:
             if not exchange.keep_alive:
                 self._is_deaf = True
 
+    @property
+    def bodies(self) -> BodyBudget:
+        return self._server.bodies
+
+    def body_refused(self, exchange: Exchange) -> None:
+        """There is no room for the body: it will not be read on."""
+        self._enqueue_ready(exchange)
+        self._advance()
+        self._wait()
+
     def _enqueue_ready(self, exchange: Exchange) -> None:
         if exchange.is_queued or not exchange.can_start:
             return
@@ -193,9 +205,11 @@ class Connection:
         self._is_deaf = True
         self._begun = False
         exchange, self._reading = self._reading, None
-        if exchange is not None and exchange.is_queued:
-            exchange.give_up(error)
-            return
+        if exchange is not None:
+            exchange.let_body_go()
+            if exchange.is_queued:
+                exchange.give_up(error)
+                return
         request = Request("", "/", {}, client_ip=self._peer)
         request.id = self._server.next_request_id("BAD")
         refused = Exchange(self, request, error, None, now=self._server.tick)
@@ -301,6 +315,8 @@ class Connection:
             self._wait()
 
     def _close(self, *, linger: bool) -> None:
+        for exchange in self._queue:
+            exchange.let_body_go()
         self._queue.clear()
         self._reading = None
         self._is_deaf = True

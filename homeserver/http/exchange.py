@@ -4,6 +4,7 @@ import logging
 from contextvars import copy_context
 from typing import Protocol
 
+from homeserver.http.body_budget import SMALL_BODY_BYTES, BodyBudget
 from homeserver.http.body_stream import ClientGone
 from homeserver.http.driven import Driven
 from homeserver.http.incoming import Head
@@ -11,14 +12,22 @@ from homeserver.http.limits import Limits
 from homeserver.http.reply import Answer
 from homeserver.http.request import Request
 from homeserver.http.routing import DEFAULT_MAX_BODY, Found, Router
-from homeserver.protocol.errors import MatrixError, TooLarge
+from homeserver.protocol.errors import LimitExceeded, MatrixError, TooLarge
 from homeserver.runtime import log_context
+from homeserver.runtime.addresses import network_of
 
 logger = logging.getLogger(__name__)
+
+COME_BACK_MS = 30_000
 
 
 class Owner(Protocol):
     """The connection, as an exchange sees it."""
+
+    @property
+    def bodies(self) -> BodyBudget: ...
+
+    def body_refused(self, exchange: "Exchange") -> None: ...
 
     def answered(self, exchange: "Exchange", answer: Answer) -> None: ...
 
@@ -30,6 +39,8 @@ class Exchange(Driven):
 
     __slots__ = (
         "_body",
+        "_free",
+        "_has_begun",
         "_is_refused",
         "_left",
         "_received",
@@ -57,6 +68,8 @@ class Exchange(Driven):
         self.keep_alive = head is not None and head.keep_alive
         self.is_http_1_0 = head is not None and head.is_http_1_0
         self.wants_continue = False
+        self._has_begun = False
+        self._free = SMALL_BODY_BYTES  # up to here the body is not counted
         self._body: bytes | bytearray | None = None  # the first piece, which mostly is all
         self._is_refused = False
         self._received = 0
@@ -72,8 +85,10 @@ class Exchange(Driven):
         """Is there all that the router needs?"""
         return self.is_complete or self._is_refused or self.request.stream is not None
 
-    def expect_body(self, head: Head) -> None:
-        """Get ready for the body, or refuse it before it comes."""
+    def expect_body(self, head: Head, *, is_behind: bool) -> None:
+        """Get ready for the body, or refuse it before it comes. `is_behind`: others are answered first."""
+        if is_behind:
+            self._free = 0
         if head.length is not None and head.length > self._left:
             self._refuse_body()
             return
@@ -96,12 +111,15 @@ class Exchange(Driven):
         self._left -= len(data)
         if self._left < 0:
             self._refuse_body()
-        elif self._body is None:
+            return
+        if self._body is None:
             self._body = data
         elif isinstance(self._body, bytes):
             self._body = bytearray(self._body) + data
         else:
             self._body += data
+        if self._received > self._free:
+            self.owner.bodies.hold(self, self._received)
 
     def body_complete(self) -> None:
         """The message has ended."""
@@ -112,6 +130,29 @@ class Exchange(Driven):
         elif self._body is not None:
             self.request.body = bytes(self._body)
             self._body = None
+
+    @property
+    def network(self) -> str:
+        """As `body_budget.Body` says."""
+        return network_of(self.request.client_ip)
+
+    @property
+    def is_dispensable(self) -> bool:
+        """As `body_budget.Body` says: has the endpoint not begun?"""
+        return not self._has_begun
+
+    def make_room(self) -> None:
+        """As `body_budget.Body` says."""
+        self.found = LimitExceeded(
+            "Too many large requests at once: try again later", retry_after_ms=COME_BACK_MS
+        )
+        self._refuse_body()
+        self.owner.body_refused(self)
+
+    def let_body_go(self) -> None:
+        """Nobody needs the body any more."""
+        if self._received > self._free:
+            self.owner.bodies.release(self)
 
     def body_time_left(self, now: int, limits: Limits) -> int:
         """Seconds until the body is too slow; what has arrived since it began to flow buys time."""
@@ -129,6 +170,7 @@ class Exchange(Driven):
 
     def start(self, router: Router) -> None:
         """Run the endpoint. `owner.answered` or `owner.failed` follows, maybe before this returns."""
+        self._has_begun = True
         context = copy_context()
         context.run(log_context.enter, self.request.id)
         self.drive(router.answer(self.request, self.found), context)
@@ -137,6 +179,8 @@ class Exchange(Driven):
 
     def abandon(self) -> None:
         """The client has gone. Only a long poll is cancelled: what else has begun is carried through."""
+        if not self._has_begun:
+            self.let_body_go()
         if self.request.stream is not None:
             self.request.stream.fail(ClientGone())
         self.request.disconnect()
@@ -149,9 +193,11 @@ class Exchange(Driven):
             self.cancel()
 
     def returned(self, value: Answer) -> None:
+        self.let_body_go()
         self.owner.answered(self, value)
 
     def raised(self, error: Exception) -> None:
+        self.let_body_go()
         if not (self.request.disconnected or self.request.stopping):
             logger.error(
                 "%s %s ended without an answer", self.request.method, self.request.path, exc_info=error
@@ -159,7 +205,9 @@ class Exchange(Driven):
         self.owner.failed(self)
 
     def _refuse_body(self) -> None:
+        self.let_body_go()
         self._body = None
+        self.request.body = b""
         self._is_refused = True
         self.wants_continue = False
         if not isinstance(self.found, MatrixError):

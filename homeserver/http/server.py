@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
+from homeserver.http.body_budget import BodyBudget
 from homeserver.http.connection import Connection
 from homeserver.http.heads import Heads
 from homeserver.http.limits import Limits
@@ -54,12 +55,14 @@ class HttpServer(Factory):
         clock: Clock,
         *,
         limits: Limits | None = None,
+        bodies: BodyBudget | None = None,
         trusted_proxies: Iterable[str] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`headers` stand on every answer."""
+        """`headers` stand on every answer. `bodies` is for all listeners together."""
         self.router = router
         self.limits = limits or Limits()
+        self.bodies = bodies or BodyBudget()
         self.proxies = TrustedProxies(trusted_proxies)
         self.heads = Heads(headers)
         self.tick = 1

@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock as FakeReactorTime
 from twisted.python.failure import Failure
 
+from homeserver.http.body_budget import BodyBudget
 from homeserver.http.connection import Connection
 from homeserver.http.limits import Limits
 from homeserver.http.routing import Route, Router
@@ -157,6 +158,7 @@ class Listener:
         *routes: Route,
         limits: Limits | None = None,
         trusted_proxies: tuple[str, ...] = (),
+        bodies: BodyBudget | None = None,
         **doors: Any,
     ) -> None:
         self.time = FakeReactorTime()
@@ -164,7 +166,7 @@ class Listener:
             self.time, wall=lambda: 1_700_000_000 + self.time.seconds(), monotonic=self.time.seconds
         )
         router = Router(None, routes, **{"authenticate": lambda request, route: None, **doors})
-        self.server = HttpServer(router, clock, limits=limits, trusted_proxies=trusted_proxies)
+        self.server = HttpServer(router, clock, limits=limits, bodies=bodies, trusted_proxies=trusted_proxies)
         self.server.start()
         self.lines: list[Line] = []
 

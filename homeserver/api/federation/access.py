@@ -28,7 +28,7 @@ from homeserver.services.rate_limits import RateLimits
 
 MAX_KEY_ID_CHARACTERS = 200
 BYTES_FOR_A_DROP = 256 * 1024
-"""Of a body whose canonical form is looked for."""
+"""Of a body whose canonical form is looked for, or that is kept while a key is."""
 DROPS = {
     "state": 20, "send_join": 20, "event_auth": 10, "hierarchy": 10, "state_ids": 10, "backfill": 5,
     "get_missing_events": 5, "publicRooms": 5,
@@ -41,6 +41,7 @@ class _Body:
 
     def __init__(self, request: Request) -> None:
         self.raw = request.body or None
+        self.drops = 1 + len(request.body) / BYTES_FOR_A_DROP
 
     def check(self) -> None:
         """Raise NotJson unless it is one value: only then did its sender sign what is put around it.
@@ -98,7 +99,7 @@ class FederationAccess:
         if key is not None:
             self._admit(request, claim, key, body, drops=_drops_of(route))
             return None
-        self._limits.spend("unknown_servers", network_of(request.client_ip))
+        self._limits.spend("unknown_servers", network_of(request.client_ip), body.drops)
         return self._admit_later(request, claim, body, drops=_drops_of(route))
 
     async def _admit_later(
@@ -136,11 +137,10 @@ class FederationAccess:
         """
         if not self._is_signed(request, claim, key, [body.raw]):
             network = network_of(request.client_ip)
-            drops = 1 + len(body.raw or b"") / BYTES_FOR_A_DROP
-            self._limits.spend("unknown_servers", network, drops)
+            self._limits.spend("unknown_servers", network, body.drops)
             if not self._is_signed(request, claim, key, body.other_forms()):
                 raise Unauthorized(f"The signature of {claim.origin} on the request is not valid")
-            self._limits.give_back("unknown_servers", network, drops)
+            self._limits.give_back("unknown_servers", network, body.drops)
         body.check()
 
     def _is_signed(

@@ -261,6 +261,16 @@ def test_names_of_unknown_servers_are_limited_by_address(house: House) -> None:
     assert len(house.fetched) == 4
 
 
+def test_large_bodies_of_unknown_servers_count_as_several(house: House) -> None:
+    """They are kept while keys are looked for."""
+    house.limits = {"unknown_servers": Limit(0.1, 8)}
+    house.build()
+    large = b'{"a":"%b"}' % (b"x" * 1024 * 1024)
+    statuses = [house.ask("PUT", origin=f"s{number}.example", body=large).status for number in range(3)]
+    assert statuses == [200, 429, 429]
+    assert house.ask("PUT", origin="s3.example", body=b"{}").status == 200
+
+
 def test_looking_closely_at_signatures_is_limited_by_address(house: House) -> None:
     """Anybody may claim to be a server whose key is known, and canonical forms of large bodies take long."""
     house.limits = {"unknown_servers": Limit(0.1, 8)}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from homeserver.http.body_budget import BodyBudget
 from tests.homeserver.http.connection.endpoints import LIMITS, Endpoints
 from tests.support.http_connection import Listener
 
@@ -14,3 +15,9 @@ def endpoints() -> Endpoints:
 @pytest.fixture
 def listener(endpoints: Endpoints) -> Listener:
     return Listener(*endpoints.routes(), limits=LIMITS)
+
+
+@pytest.fixture
+def small_budget(endpoints: Endpoints) -> Listener:
+    """Large bodies may hold ten MiB together."""
+    return Listener(*endpoints.routes(), limits=LIMITS, bodies=BodyBudget(10 * 1024 * 1024))

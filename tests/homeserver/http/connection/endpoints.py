@@ -48,6 +48,9 @@ class Endpoints:
             "context": log_context.current(),
         }
 
+    async def size(self, services: object, request: Request, name: str) -> Answer:
+        return {"size": len(request.body)}
+
     async def swallow(self, services: object, request: Request) -> Answer:
         assert request.stream is not None
         try:
@@ -75,6 +78,8 @@ class Endpoints:
             Route("GET", "/work/{name}", self.wait, none),
             Route("GET", "/echo/{name}", self.echo, none),
             Route("PUT", "/echo/{name}", self.echo, none, max_body=1_000_000),
+            Route("PUT", "/large/{name}", self.size, none, max_body=8 * 1024 * 1024),
+            Route("PUT", "/largework/{name}", self.wait, none, max_body=8 * 1024 * 1024),
             Route("POST", "/swallow", self.swallow, none, body="stream", max_body=10_000_000),
             Route("POST", "/slow", self.slow_swallow, none, body="stream", max_body=10_000_000),
             Route("POST", "/refuse", self.refuse, none, body="stream"),
