@@ -24,7 +24,7 @@ from homeserver.runtime.addresses import AddressGuard
 from homeserver.runtime.client_tls import ClientTls
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
-from homeserver.runtime.dns import Resolver, SystemResolver
+from homeserver.runtime.dns import LOOK_UPS_AT_ONCE, Resolver, SystemResolver
 from homeserver.runtime.http_client import HttpClient, Pool
 from homeserver.runtime.reactor import Reactor
 from homeserver.runtime.tasks import Tasks
@@ -36,10 +36,6 @@ from homeserver.services.key_ring import KeyRing, OwnKeys
 from homeserver.services.notary import Notary
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.storage.server_keys import ServerKeyStore
-
-NAME_THREADS = 16
-"""For looking up addresses. Threads are begun when first needed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -62,7 +58,7 @@ class Federation:
 
 def build_outside(config: Config, reactor: Reactor, clock: Clock) -> Outside:
     """Costs nothing until a request is sent."""
-    resolver = SystemResolver(reactor, clock, Threads(reactor, "names", NAME_THREADS))
+    resolver = SystemResolver(reactor, clock, Threads(reactor, "names", LOOK_UPS_AT_ONCE))
     guard = AddressGuard(allow_private=config.federation.allow_private_addresses)
     pool = Pool(reactor, clock, resolver, guard, tls=ClientTls(config.federation.ca_file))
     return Outside(HttpClient(pool, clock), resolver)

@@ -15,17 +15,19 @@ T = TypeVar("T")
 class Coalescing(Generic[K, T]):
     """Work under way, by key. Whoever asks meanwhile gets the same result or the same failure.
 
-    Cancelling one who waits leaves the others waiting; when nobody waits any more the work is cancelled.
+    Cancelling one who waits leaves the others waiting; when nobody waits any more the work is
+    cancelled, unless it `goes_on_alone`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on_alone: bool = False) -> None:
+        self._goes_on_alone = goes_on_alone
         self._flights: dict[K, _Flight[T]] = {}
 
     async def run(self, key: K, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the work under `key`; `begin` makes it if there is none yet."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight()
+            flight = self._flights[key] = _Flight(goes_on_alone=self._goes_on_alone)
             flight.begin(begin(), lambda: self._flights.pop(key, None))
         return await flight.join()
 
@@ -35,9 +37,10 @@ class Coalescing(Generic[K, T]):
 
 
 class _Flight(Generic[T]):
-    __slots__ = ("_outcome", "_running", "_waiting")
+    __slots__ = ("_goes_on_alone", "_outcome", "_running", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on_alone: bool) -> None:
+        self._goes_on_alone = goes_on_alone
         self._waiting: dict[Deferred[T], None] = {}
         self._outcome: list[T | Failure] = []
         self._running: Deferred[T] | None = None
@@ -63,7 +66,9 @@ class _Flight(Generic[T]):
 
     def _leave(self, deferred: "Deferred[T]") -> None:
         self._waiting.pop(deferred, None)
-        if not self._waiting and self._running is not None and not self._outcome:
+        if self._waiting or self._outcome or self._goes_on_alone:
+            return
+        if self._running is not None:
             self._running.cancel()
 
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 from homeserver.runtime.addresses import is_ip_address
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.coalescing import Coalescing
+from homeserver.runtime.concurrency import FairLimit, TimedOut, timeout
 from homeserver.runtime.memory import Memory
 from homeserver.runtime.threads import Threads
 
@@ -22,6 +23,10 @@ UNKNOWN_TTL_S = 60.0
 NO_RECORD_TTL_S = 600.0
 FAILURE_TTL_S = 30.0
 LEAST_TTL_S, GREATEST_TTL_S = 60.0, 86_400.0
+LOOK_UP_S = 10.0
+LOOK_UPS_AT_ONCE = 16
+LOOK_UPS_OF_ONE = 3
+"""Of names that are likely somebody's together: name servers that do not answer must not stop all others."""
 MAX_REMEMBERED = 20_000
 MAX_ADDRESSES = 16
 MAX_RECORDS = 20
@@ -67,12 +72,15 @@ class SystemResolver:
         ask_services: Callable[[str], Any] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._clock = clock
         self._threads = threads
         self._look_up = look_up or addresses_of
         self._ask_services = ask_services or self._ask_name_servers
         self._addresses: Memory[str, list[str] | NameFailure] = Memory(clock, MAX_REMEMBERED)
         self._services: Memory[str, list[ServiceRecord] | NameFailure] = Memory(clock, MAX_REMEMBERED)
-        self._asking_addresses: Coalescing[str, list[str]] = Coalescing()
+        # The operating system cannot be interrupted: who has given up still has a thread.
+        self._asking_addresses: Coalescing[str, list[str]] = Coalescing(goes_on_alone=True)
+        self._places: FairLimit[str] = FairLimit(LOOK_UPS_AT_ONCE, LOOK_UPS_OF_ONE)
         self._asking_services: Coalescing[str, list[ServiceRecord]] = Coalescing()
         self._client: Any = None
 
@@ -82,7 +90,7 @@ class SystemResolver:
             return [host]
         known = self._addresses.get(host)
         if known is None:
-            return await self._asking_addresses.run(host, lambda: self._find_addresses(host))
+            return await self._ask_system(host)
         if isinstance(known, NameFailure):
             raise known
         return known
@@ -96,12 +104,25 @@ class SystemResolver:
             raise known
         return known
 
-    async def _find_addresses(self, host: str) -> list[str]:
+    async def _ask_system(self, host: str) -> list[str]:
+        give_up_at = self._clock.monotonic() + LOOK_UP_S
+        asking = self._asking_addresses.run(host, lambda: self._find_addresses(host, give_up_at))
         try:
-            found = await self._threads.run(self._look_up, host)
-        except NameFailure as failure:
-            self._addresses.keep(host, failure, UNKNOWN_TTL_S)
-            raise
+            return await timeout(self._clock, LOOK_UP_S, asking)
+        except TimedOut:
+            failure = _too_slow(host)
+            self._addresses.keep(host, failure, FAILURE_TTL_S)
+            raise failure from None
+
+    async def _find_addresses(self, host: str, give_up_at: float) -> list[str]:
+        async with self._places.place(owner_of(host)):
+            if self._clock.monotonic() >= give_up_at:
+                raise _too_slow(host)
+            try:
+                found = await self._threads.run(self._look_up, host)
+            except NameFailure as failure:
+                self._addresses.keep(host, failure, UNKNOWN_TTL_S)
+                raise
         self._addresses.keep(host, found, ADDRESS_TTL_S)
         return found
 
@@ -149,6 +170,15 @@ class SystemResolver:
                 resolv="/etc/resolv.conf", reactor=self._reactor
             )
         return self._client
+
+
+def owner_of(host: str) -> str:
+    """Whose host it is, as a guess: the end of the domain."""
+    return ".".join(host.lower().rstrip(".").split(".")[-2:])
+
+
+def _too_slow(host: str) -> NameFailure:
+    return NameFailure(f"{host} could not be looked up within {LOOK_UP_S:g} s")
 
 
 def addresses_of(host: str) -> list[str]:

@@ -74,3 +74,15 @@ def test_work_that_ends_at_once() -> None:
     work.end.callback("here")
     assert Running(flights.run("a", work)).result() == "here"
     assert len(flights) == 0
+
+
+def test_work_that_cannot_be_stopped_goes_on_alone() -> None:
+    flights: Coalescing[str, str] = Coalescing(goes_on_alone=True)
+    work = Work()
+    first = Running(flights.run("a", work))
+    first.cancel()
+    with pytest.raises(CancelledError):
+        first.result()
+    late = Running(flights.run("a", work))
+    work.end.callback("done")
+    assert (late.result(), work.begun, len(flights)) == ("done", 1, 0)

@@ -6,6 +6,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.names import client
 from twisted.names import dns as wire
 
@@ -14,7 +15,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.dns import NameFailure, ServiceRecord, SystemResolver
 from tests.support.clock import FakeClock
 from tests.support.remote_servers import LiveReactor
-from tests.support.running import result
+from tests.support.running import Running, result
 
 RECORD = ServiceRecord(10, 5, 8448, "matrix.example.org")
 
@@ -80,6 +81,73 @@ def test_bad_news_are_remembered_less_long(resolver: SystemResolver, names: Name
 def test_an_address_is_not_looked_up(resolver: SystemResolver, names: Names, address: str) -> None:
     assert result(resolver.addresses(address)) == [address]
     assert names.asked == []
+
+
+class SlowThreads:
+    """Look-ups that take until a test says otherwise. `running`: by host."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Deferred[list[str]]] = {}
+
+    async def run(self, _function: object, host: str) -> list[str]:
+        self.running[host] = Deferred()
+        return await self.running[host]
+
+    def end(self, host: str, outcome: list[str] | NameFailure) -> None:
+        waiting = self.running.pop(host)
+        if isinstance(outcome, NameFailure):
+            waiting.errback(outcome)
+        else:
+            waiting.callback(outcome)
+
+
+@pytest.fixture
+def slow() -> SlowThreads:
+    return SlowThreads()
+
+
+@pytest.fixture
+def slow_resolver(slow: SlowThreads, time: FakeClock) -> SystemResolver:
+    return SystemResolver(None, time, slow)  # type: ignore[arg-type]
+
+
+def test_a_slow_domain_leaves_room_for_others(slow_resolver: SystemResolver, slow: SlowThreads) -> None:
+    for number in range(100):
+        Running(slow_resolver.addresses(f"s{number}.slow.example"))
+    assert len(slow.running) == dns.LOOK_UPS_OF_ONE
+    other = Running(slow_resolver.addresses("other.example"))
+    slow.end("other.example", ["192.0.2.1"])
+    assert other.result() == ["192.0.2.1"]
+
+
+def test_a_look_up_that_takes_too_long_is_not_waited_for(
+    slow_resolver: SystemResolver, slow: SlowThreads, time: FakeClock
+) -> None:
+    waiting = Running(slow_resolver.addresses("slow.example"))
+    time.advance(dns.LOOK_UP_S + 0.1)
+    with pytest.raises(NameFailure, match="within 10 s"):
+        waiting.result()
+    with pytest.raises(NameFailure):  # as is remembered for a while
+        result(slow_resolver.addresses("slow.example"))
+    slow.end("slow.example", ["192.0.2.1"])
+    assert result(slow_resolver.addresses("slow.example")) == ["192.0.2.1"]
+
+
+def test_what_nobody_waits_for_any_more_still_takes_its_place(
+    slow_resolver: SystemResolver, slow: SlowThreads, time: FakeClock
+) -> None:
+    """A thread that asks cannot be interrupted."""
+    hosts = [f"s{number}.slow.example" for number in range(50)]
+    for _ in range(5):
+        for host in hosts:
+            Running(slow_resolver.addresses(host))
+        time.advance(dns.LOOK_UP_S + dns.FAILURE_TTL_S + 0.1)
+    assert len(slow.running) == dns.LOOK_UPS_OF_ONE
+    for host in list(slow.running):
+        slow.end(host, NameFailure("at last"))
+    assert slow.running == {}  # nobody waits for the others
+    Running(slow_resolver.addresses("new.slow.example"))
+    assert list(slow.running) == ["new.slow.example"]
 
 
 def test_records_are_good_for_as_long_as_they_say(
