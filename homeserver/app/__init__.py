@@ -185,6 +185,7 @@ class App:
         services = self.services
         await services.streams.start()
         await services.rooms.receiving.start()
+        await services.rooms.untold_leaves.start()
         await services.traffic.start()
         await services.account_data.start()
         await services.push_rules.start()

@@ -26,6 +26,17 @@ class OutsideMembership(NamedTuple):
     stripped: bytes
 
 
+class UntoldLeave(NamedTuple):
+    """A leave from outside a room that other servers are to be told of. `servers`, `content`: JSON."""
+
+    room_id: RoomId
+    user_id: UserId
+    servers: bytes
+    content: bytes
+    attempts: int
+    next_ms: int
+
+
 class CurrentEntry(NamedTuple):
     """A line of a room's current state, by number."""
 
@@ -165,3 +176,27 @@ class ReceivedRoomStore:
     def remove_outside(self, txn: Transaction, room_nid: int) -> None:
         """We are in the room now: its own state tells."""
         txn.execute("DELETE FROM outside_memberships WHERE room_nid = %s", (room_nid,))
+
+    # Leaves that nobody could be told of
+
+    def put_untold_leave(self, txn: Transaction, untold: UntoldLeave) -> None:
+        """In place of an earlier one of that user and room."""
+        txn.execute(
+            """
+            INSERT INTO untold_leaves (room_id, user_id, servers, content, attempts, next_ms)
+            VALUES (%s, %s, %s, %s, %s, %s)
+            ON CONFLICT (room_id, user_id) DO UPDATE SET servers = excluded.servers,
+                content = excluded.content, attempts = excluded.attempts, next_ms = excluded.next_ms""",
+            untold,
+        )
+
+    def untold_leaves(self, txn: Transaction) -> list[UntoldLeave]:
+        """All of them."""
+        return txn.all(
+            UntoldLeave,
+            "SELECT room_id, user_id, servers, content, attempts, next_ms FROM untold_leaves",
+        )
+
+    def remove_untold_leave(self, txn: Transaction, room_id: RoomId, user_id: UserId) -> None:
+        """Somebody was told, or nobody will be."""
+        txn.execute("DELETE FROM untold_leaves WHERE room_id = %s AND user_id = %s", (room_id, user_id))

@@ -3,6 +3,8 @@
 import pytest
 
 from homeserver.protocol.room_versions import ROOM_VERSIONS
+from homeserver.storage.identifiers import Identifiers
+from homeserver.storage.received_rooms import ReceivedRoomStore
 from tests.support.federation import Federation
 from tests.support.people import Person, path
 
@@ -170,6 +172,24 @@ def test_that_an_invite_was_refused_is_told_when_that_can_be(
     federation.time.advance(601)
     assert alice.membership_of(room, bob) == "leave"
     assert alice.membership_of(other, bob) == "invite"
+
+
+def test_that_an_invite_was_refused_is_told_after_a_restart(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    room = alice.create_room()
+    alice.invite(room, bob)
+    federation.part("one", "two")
+    bob.leave(room, reason="No time")
+    (two,) = federation.servers("two")
+    federation.time.advance(61)
+    two.restart()
+    federation.network.heal()
+    federation.time.advance(601)
+    member = alice.state_of(room, "m.room.member", bob.user_id)
+    assert (member["membership"], member["reason"]) == ("leave", "No time")
+    two.restart()
+    assert federation.read(two, ReceivedRoomStore(Identifiers()).untold_leaves) == []
 
 
 def test_an_invite_is_refused_although_nobody_answers(

@@ -31,6 +31,7 @@ from homeserver.services.rooms.state import RoomState
 from homeserver.services.rooms.third_party_invites import ThirdPartyInvites
 from homeserver.services.rooms.told_members import ToldMembers
 from homeserver.services.rooms.transactions import Transactions
+from homeserver.services.rooms.untold_leaves import UntoldLeaves
 from homeserver.services.rooms.upgrades import RoomUpgrades
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.visibility import Visibility
@@ -64,6 +65,7 @@ class RoomServices:
     restricted_joins: RestrictedJoins
     spaces: Spaces
     upgrades: RoomUpgrades
+    untold_leaves: UntoldLeaves
 
     async def renew_profile(self, user_id: UserId) -> None:
         """Say the user's present name and picture in all their rooms."""
@@ -103,7 +105,8 @@ def room_services(ground: RoomGround) -> RoomServices:
     history = RoomHistory(ground, rooms, events, visibility, state, told_members)
     receiving = Receiving(ground, parts, keys=ground.key_ring, remote=ground.client)
     state.complete = receiving.complete
-    membership.elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
+    elsewhere = RemoteMembership(ground, rooms, drafting, ground.client, receiving)
+    membership.elsewhere = elsewhere
     history.older = RoomBackfill(ground, events, receiving, ground.client)
     directory = RoomDirectory(ground.database, ground.stores.rooms, rooms)
     remote_directory = RemoteDirectory(ground.client, ground.clock)
@@ -120,6 +123,7 @@ def room_services(ground: RoomGround) -> RoomServices:
         restricted_joins=RestrictedJoins(rooms),
         spaces=Spaces(rooms, directory, user_rooms, ground.clock, ground.client),
         upgrades=RoomUpgrades(ground, writer, rooms, sending, shown.profile_of),
+        untold_leaves=elsewhere.untold_leaves,
     )  # fmt: skip
 
 

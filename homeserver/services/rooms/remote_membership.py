@@ -37,6 +37,7 @@ from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.stripped_state import MOST_STRIPPED, STRIPPED, stripped
 from homeserver.services.rooms.templates import Completed, Wish, complete, with_signature_of
+from homeserver.services.rooms.untold_leaves import UntoldLeaves
 from homeserver.services.rooms.writer import Proposal
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,6 @@ MOST_SERVERS = 10
 """Asked for one wish."""
 MOST_TOLD = 3
 """Tried for a leave, which happens anyhow."""
-TELL_AGAIN_AFTER_S = (60.0, 600.0, 3_600.0, 6 * 3_600.0, 24 * 3_600.0)
 
 
 class RemoteMembership:
@@ -66,8 +66,8 @@ class RemoteMembership:
         self._drafting = drafting
         self._client = client
         self._policy = PolicySignatures(client)
-        self._tasks = ground.tasks
         self._receiving = receiving
+        self.untold_leaves = UntoldLeaves(ground, receiving, self._told_leave)
 
     async def join(self, change: Change, content: JsonObject, via: Sequence[ServerName]) -> None:
         """Raises RoomUnreachable, Forbidden, IncompatibleRoomVersion and, where restricted,
@@ -112,9 +112,8 @@ class RemoteMembership:
             done = await self._told_leave(change, content, servers)
         except MatrixError as error:
             logger.info("%s leaves %s without telling: %s", change.target, change.room_id, error)
+            await self.untold_leaves.keep(change, content, servers)
             await self._receiving.leave_outside(change.room_id, change.target)
-            telling = self._tell_leave_later(change, content, servers)
-            self._tasks.start(f"tell that {change.target} left {change.room_id}", telling)
         else:
             await self._receiving.accept_outside(change.room_id, done.version, done.event.pdu, stripped=())
 
@@ -128,23 +127,6 @@ class RemoteMembership:
             return done
 
         return await self._with_help(change.room_id, servers, attempt)
-
-    async def _tell_leave_later(
-        self, change: Change, content: JsonObject, servers: Sequence[ServerName]
-    ) -> None:
-        """Who invited sees the invite stand until they are told. No longer than this process lives."""
-        for pause_s in TELL_AGAIN_AFTER_S:
-            await self._clock.sleep(pause_s)
-            outside = await self._receiving.outside(change.room_id, change.target)
-            if outside is None or outside.event_nid:  # invited again, or in the room
-                return
-            try:
-                await self._told_leave(change, content, servers)
-            except RoomUnreachable:
-                continue
-            except MatrixError as error:
-                logger.info("Nobody is told any more that %s left: %s", change.target, error)
-            return
 
     async def invite(self, room: Room, change: Change, content: JsonObject) -> None:
         """Invite a user of another server, which signs the invite too.
