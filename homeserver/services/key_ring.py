@@ -41,8 +41,9 @@ from homeserver.protocol.signatures import (
 from homeserver.remote.errors import RemoteError
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.coalescing import Coalescing
-from homeserver.runtime.concurrency import FairLimit, gather
+from homeserver.runtime.concurrency import FairLimit, TimedOut, gather, timeout
 from homeserver.runtime.database import Database
+from homeserver.runtime.dns import owner_of
 from homeserver.runtime.memory import Memory
 from homeserver.runtime.threads import Threads
 from homeserver.storage.server_keys import ServerKeyStore, StoredKey
@@ -65,6 +66,9 @@ NOTARY_AGAIN_S = 600.0
 NOTARY_BATCH = 100
 NOTARY_FIRST = 10
 """When the keys of more servers are missing, a notary is asked before them: it knows those that are gone."""
+SEARCH_S = 60.0
+SEARCH_S_PER_SERVER = 0.5
+"""A whole search may take so long: an answer waits for it, or the events of a room."""
 OWN_VALIDITY_MS = 86_400_000
 OWN_RENEWAL_S = 3_600.0
 EVENTS_IN_THREADS = 20
@@ -143,10 +147,19 @@ class KeyRing:
         return key
 
     async def find(self, wanted: Iterable[Wanted]) -> None:
-        """Get keys into memory, as far as they can be had; raises nothing for those that cannot."""
+        """Get keys into memory, as far as they can be had in time; raises nothing for those that cannot."""
         missing = [want for want in self._missing(wanted) if want.server_name != self._own.server_name]
         if not missing:
             return
+        seconds = SEARCH_S + SEARCH_S_PER_SERVER * len({want.server_name for want in missing})
+        try:
+            await timeout(self._clock, seconds, self._search(missing))
+        except TimedOut:
+            servers = {want.server_name for want in self._missing(missing)}
+            logger.info("No keys of %s within %g s", ", ".join(sorted(servers)[:10]), seconds)
+
+    async def _search(self, missing: Sequence[Wanted]) -> None:
+        """In the database, from the servers themselves, from notaries."""
         await self._load({want.server_name for want in missing})
         missing = self._missing(missing)
         servers = {want.server_name for want in missing}
@@ -343,9 +356,9 @@ class KeyRing:
 
 
 def _owner_of(server_name: ServerName) -> str:
-    """A guess: the end of the domain; all addresses together."""
+    """As far as can be guessed; all addresses together."""
     try:
         address = split_server_name(server_name)
     except InvalidParam:
         return ""
-    return "" if address.is_ip_literal else ".".join(address.host.lower().rstrip(".").split(".")[-2:])
+    return "" if address.is_ip_literal else owner_of(address.host)

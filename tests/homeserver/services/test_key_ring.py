@@ -81,10 +81,7 @@ class World:
         self.asked.append(server_name)
         if self.pause is not None:
             await self.pause
-        if server_name in self.hanging and not self.release.called:
-            waiting: Deferred[None] = Deferred()
-            self.release.addCallback(lambda _: waiting.callback(None))
-            await waiting
+        await self._hang(server_name)
         if server_name not in self.documents:
             raise RemoteUnreachable(f"{server_name} does not answer")
         return self.documents[server_name]
@@ -93,9 +90,16 @@ class World:
         self, notary: ServerName, wanted: Mapping[ServerName, Mapping[str, int]]
     ) -> list[JsonObject]:
         self.asked.append((notary, sorted(wanted)))
+        await self._hang(notary)
         if notary not in self.notaries:
             raise RemoteUnreachable(f"{notary} does not answer")
         return list(self.notaries[notary].values())
+
+    async def _hang(self, server_name: ServerName) -> None:
+        if server_name in self.hanging and not self.release.called:
+            waiting: Deferred[None] = Deferred(lambda _: None)
+            self.release.addCallback(lambda _: None if waiting.called else waiting.callback(None))
+            await waiting
 
 
 class ThreadsHere:
@@ -559,3 +563,36 @@ def test_names_that_hang_do_not_keep_others_waiting(ring: KeyRing, world: World,
     assert len(world.asked) <= 60
     world.release.callback(None)
     assert all(search.is_done for search in running)
+
+
+def test_a_search_ends_although_nobody_answers(ring: KeyRing, world: World, time: FakeClock) -> None:
+    world.hanging = {THEM, NOTARY}
+    asking = Running(ring.verify_key(THEM, THEIR_KEY.key_id, None))
+    time.advance(2 * module.SEARCH_S)
+    with pytest.raises(KeyUnknown):
+        asking.result()
+
+
+def test_what_a_search_has_found_counts_when_it_ends_early(
+    ring: KeyRing, world: World, time: FakeClock
+) -> None:
+    """One server of a room cannot keep the events of others waiting for ever."""
+    other, key = ServerName("other.example"), key_named("other")
+    world.hanging = {THEM, NOTARY}
+    world.publish(key, server=other)
+    wanted = [Wanted(THEM, THEIR_KEY.key_id, None), Wanted(other, key.key_id, None)]
+    search = Running(ring.find(wanted))
+    assert not search.is_done
+    time.advance(2 * module.SEARCH_S)
+    assert search.is_done
+    assert find(ring, key, None, other) == key.verify_key.key
+    assert world.asked.count(other) == 1
+
+
+def test_a_search_for_many_servers_has_more_time(ring: KeyRing, world: World, time: FakeClock) -> None:
+    world.hanging = {NOTARY, *(f"s.{number}.example" for number in range(1_000))}
+    search = Running(ring.find(Wanted(ServerName(name), "ed25519:x", None) for name in world.hanging))
+    time.advance(2 * module.SEARCH_S)
+    assert not search.is_done
+    time.advance(1_000 * module.SEARCH_S_PER_SERVER)
+    assert search.is_done
