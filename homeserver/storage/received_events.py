@@ -122,6 +122,9 @@ class ReceivedEventStore:
             (status, state_nid, replaces_nid, nid),
         )
 
+    def set_status(self, txn: Transaction, nid: int, status: int) -> None:
+        txn.execute("UPDATE events SET status = %s WHERE nid = %s", (status, nid))
+
     # Gaps
 
     def note_missing(

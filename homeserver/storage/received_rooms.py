@@ -129,16 +129,16 @@ class ReceivedRoomStore:
     # Joined in part
 
     def put_partial(self, txn: Transaction, room_nid: int, partial: PartialRoom) -> None:
+        self.remove_partial(txn, room_nid)
         txn.execute(
             """
-            INSERT INTO partial_rooms (room_nid, join_id, state_nid, servers) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (room_nid) DO UPDATE SET join_id = excluded.join_id,
-                state_nid = excluded.state_nid, servers = excluded.servers""",
+            INSERT INTO partial_rooms (room_nid, join_id, state_nid, servers) VALUES (%s, %s, %s, %s)""",
             (room_nid, partial.join_id, partial.state_nid, partial.servers),
         )
 
     def remove_partial(self, txn: Transaction, room_nid: int) -> None:
         txn.execute("DELETE FROM partial_rooms WHERE room_nid = %s", (room_nid,))
+        txn.execute("DELETE FROM redacted_originals WHERE room_nid = %s", (room_nid,))
 
     def partial(self, txn: Transaction) -> list[PartialRoom]:
         """All of them."""
@@ -148,6 +148,32 @@ class ReceivedRoomStore:
             SELECT rooms.room_id, p.join_id, p.state_nid, p.servers
             FROM partial_rooms AS p JOIN rooms ON rooms.nid = p.room_nid ORDER BY p.room_nid""",
         )
+
+    def keep_original(self, txn: Transaction, event_nid: int) -> None:
+        """Before an event is emptied: in a room that is known in part, it may have to be filled again."""
+        txn.execute(
+            """
+            INSERT INTO redacted_originals (room_nid, event_nid, raw)
+            SELECT e.room_nid, e.nid, e.raw
+            FROM events AS e JOIN partial_rooms AS p ON p.room_nid = e.room_nid
+            WHERE e.nid = %s
+            ON CONFLICT DO NOTHING""",
+            (event_nid,),
+        )
+
+    def put_back(self, txn: Transaction, room_nid: int, redaction_nid: int) -> list[EventId]:
+        """What the redaction emptied says again what it said."""
+        rows = txn.rows(
+            """
+            SELECT o.raw, e.nid, e.event_id
+            FROM redacted_originals AS o JOIN events AS e ON e.nid = o.event_nid
+            WHERE o.room_nid = %s AND e.redacted_by = %s""",
+            (room_nid, redaction_nid),
+        )
+        txn.executemany(
+            "UPDATE events SET raw = %s, redacted_by = NULL WHERE nid = %s", [row[:2] for row in rows]
+        )
+        return [row[2] for row in rows]
 
     # From outside
 

@@ -37,25 +37,31 @@ def policy_server(room: Room) -> PolicyServer | None:
 
     Where it has our name, it is a program beside us: others ask it about our events, we cannot.
     """
-    event = room.events.get(POLICY_KEY)
+    server = named_by(room.events.get(POLICY_KEY))
+    return server if server is not None and server.name in room.other_servers() else None
+
+
+def named_by(event: Event | None) -> PolicyServer | None:
+    """The policy server that a room's `m.room.policy` names, if there is one."""
     if event is None:
         return None
     via, keys = event.content.get("via"), event.content.get("public_keys")
     text = keys.get("ed25519") if isinstance(keys, dict) else None
     if not isinstance(via, str) or not isinstance(text, str):
         return None
-    name = ServerName(via)
-    if name not in room.other_servers():
-        return None
     try:
-        return PolicyServer(name, VerifyKey.from_base64(KEY_ID, text))
+        return PolicyServer(ServerName(via), VerifyKey.from_base64(KEY_ID, text))
     except ValueError:
-        return PolicyServer(name, None)
+        return PolicyServer(ServerName(via), None)
 
 
 def is_recommended(room: Room, event: Event) -> bool:
     """Does the room need nobody's word on the event, or has the event its policy server's already?"""
-    server = policy_server(room)
+    return is_recommended_by(policy_server(room), event)
+
+
+def is_recommended_by(server: PolicyServer | None, event: Event) -> bool:
+    """The same of a policy server that is known."""
     return server is None or _is_exempt(event) or _is_signed(event, server)
 
 
@@ -95,7 +101,7 @@ class PolicySignatures:
     async def _ask(self, room: Room, event: Event, *, is_ours: bool) -> Event:
         """Raises RemoteError, and Forbidden when what is answered is no signature by the room's key."""
         server = policy_server(room)
-        if server is None or _is_exempt(event) or _is_signed(event, server):
+        if server is None or is_recommended_by(server, event):
             return event
         answer = await self._client.policy_signature(server.name, dict(event.pdu), insist=is_ours)
         signed = _with_signature(event, server.name, answer)

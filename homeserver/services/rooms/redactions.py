@@ -44,6 +44,12 @@ class Redactions:
             if may_redact(redaction, target, levels):
                 self._empty(txn, target, located.row.nid, nid)
 
+    def redact_by_state(self, txn: Transaction, nid: int, redaction: Event, state_nid: int) -> None:
+        """The same with the power levels of the state before the redaction."""
+        if redaction.redacts is not None:
+            levels = PowerLevels(self._judges(txn, redaction.version, state_nid))
+            self.redact(txn, nid, redaction, redaction.redacts, levels)
+
     def redact_early(
         self, txn: Transaction, version: RoomVersion, events: Mapping[EventId, int]
     ) -> list[EventId]:
@@ -63,6 +69,7 @@ class Redactions:
         return emptied
 
     def _empty(self, txn: Transaction, target: Event, target_nid: int, redaction_nid: int) -> None:
+        self._stores.received_rooms.keep_original(txn, target_nid)
         emptied = redact(target.version, target.pdu)
         raw = encode_for(emptied, strict=target.version.strict_canonical_json)
         self._stores.events.redact(txn, target_nid, redaction_nid=redaction_nid, raw=raw)

@@ -50,6 +50,8 @@ from homeserver.services.rooms.writer import Advance, Built, RoomWriter, StaleRo
 from homeserver.storage.received_events import KnownEvent
 
 ATTEMPTS = 4
+FILLED_AT_ONCE = 100
+"""Events of a gap that are taken together."""
 
 Outcomes = dict[EventId, MatrixError | None]
 
@@ -114,21 +116,31 @@ class Intake:
         ordered = [event for event in ordered if event.event_id not in outcomes]
         known, auth = await self._look_up(room, ordered)
         batch = Batch()
-        for event in ordered:
-            before = known.get(event.event_id)
-            if before is not None and before.status != OUTLIER:
-                outcomes[event.event_id] = _known_outcome(before, source)
-                continue
-            if before is None:
-                done, outcome = self._append(batch, room_id, event, auth, source)
-                if done:
-                    outcomes[event.event_id] = outcome
+        try:
+            for event in ordered:
+                before = known.get(event.event_id)
+                if before is not None and before.status != OUTLIER:
+                    outcomes[event.event_id] = _known_outcome(before, source)
                     continue
-            await self._flush(batch)
-            outcomes[event.event_id] = await self._long_way(room_id, event, source)
-            known = await self._stored.known(ids)  # some may have come with what was missing
+                if before is None:
+                    done, outcome = self._append(batch, room_id, event, auth, source)
+                    if done:
+                        outcomes[event.event_id] = outcome
+                        continue
+                await self._flush(batch)
+                outcomes[event.event_id] = await self._long_way(room_id, event, source)
+                known = await self._stored.known(ids)  # some may have come with what was missing
+        except BaseException:
+            self._give_up(batch)
+            raise
         await self._flush(batch)
         return outcomes
+
+    def _give_up(self, batch: Batch) -> None:
+        """What was applied will not be written: nobody may build on it, or wait for it."""
+        if batch.room is not None:
+            self._rooms.discard(batch.room)
+            self._writer.abandon(batch.built)
 
     async def _room(self, room_id: RoomId) -> Room:
         try:
@@ -187,7 +199,8 @@ class Intake:
         if event.state_key is not None or event.type == REDACTION:
             return False
         memo = room.auth_memo.get((event.sender, event.type))
-        return memo is not None and set(memo) == set(event.auth_event_ids)
+        named = event.auth_event_ids
+        return memo is not None and len(memo) == len(named) and set(memo) == set(named)
 
     def _judge_here(
         self, room: Room, event: Event, auth: Mapping[EventId, Stored]
@@ -256,13 +269,15 @@ class Intake:
             return BadPdu(f"{event.event_id} follows no event")
         try:
             room = await self._room(room_id)
-            key = RoomKey(room_id, room.nid, room.version)
-            auth = await self._fetching.auth_events(key, event, source.origin, source.turn)
             absent = await self._absent(room, event)
-            problem = _by_own(event, auth)
-            if problem is None and absent and source.may_fill:
+            if (
+                absent and source.may_fill
+            ):  # before all else: what is fetched otherwise is never shown as news
                 await self._fill(room, event, source)
                 absent = await self._absent(room, event)
+            key = RoomKey(room_id, room.nid, room.version)
+            auth = await self._fetching.auth_events(key, event, source.origin, source.turn)
+            problem = _by_own(event, auth)
             is_followed = await self._is_followed(room, event)
             return await self._place(room_id, event, Judged(source, auth, absent, problem, is_followed))
         except StaleRoom:
@@ -280,11 +295,15 @@ class Intake:
         return room.has_gaps and await self._database.read(self._store.is_missing, room.nid, event.event_id)
 
     async def _fill(self, room: Room, event: Event, source: Source) -> None:
-        """Get what lies between, and take it first."""
+        """Get what lies between, and take it first; not for an event that is refused anyway."""
+        auth = await self._fetching.auth_events_here(RoomKey(room.room_id, room.nid, room.version), event)
+        if auth is not None and _by_own(event, auth) is not None:
+            return
         found = await self._fetching.missing_events(room, event, source.origin, source.turn)
-        between = [one for one in found if one.event_id != event.event_id]
-        if between:
-            await self._take(room.room_id, between, replace(source, besides=None, may_fill=False))
+        between = in_order(one for one in found if one.event_id != event.event_id)
+        inner = replace(source, besides=None, may_fill=False)
+        for start in range(0, len(between), FILLED_AT_ONCE):
+            await self._take(room.room_id, between[start : start + FILLED_AT_ONCE], inner)
 
     async def _place(self, room_id: RoomId, event: Event, judged: Judged) -> MatrixError | None:
         room = await self._room(room_id)
@@ -296,11 +315,12 @@ class Intake:
             raise CannotJudge(f"The state before {event.event_id} is not known")
         problem = await self._forking.check_before(room, event, state_nid, judged)
         if problem is not None:
-            await self._forking.put_aside(room, event, REJECTED, state_nid)
+            if not judged.absent:  # else that state is the word of one server, and others may know better
+                await self._forking.put_aside(room, event, REJECTED, state_nid)
             return problem
         signed = await self._policy.recommended(room, event)
         if signed is None or not await self._forking.append(room_id, signed, state_nid, judged):
-            await self._forking.put_aside(room, event, SOFT_FAILED, state_nid)
+            await self._forking.put_aside(room, signed or event, SOFT_FAILED, state_nid)
             if judged.source.besides is not None:
                 return SoftFailed(f"{event.event_id} is not allowed by the room as it is now")
         return None

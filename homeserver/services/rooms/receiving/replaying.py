@@ -2,7 +2,7 @@
 
 Each event since the join gets the state that really stood before it, resolved anew where branches meet, and
 the verdict that follows from that. What was accepted by a state that lacked somebody's leave is rejected;
-what was rejected because of it is taken in.
+what was rejected because of it is taken in. What was soft failed is, if the room as it is then allows it.
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from homeserver.protocol.errors import AuthFailure
 from homeserver.protocol.event_types import REDACTION
-from homeserver.protocol.events import Event
+from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import EventId
 from homeserver.protocol.relations import relation_of
 from homeserver.runtime.database import Transaction
+from homeserver.services.rooms.policy import POLICY_KEY, is_recommended_by, named_by
 from homeserver.services.rooms.receiving.judging import (
     auth_ids,
     check_by_own,
@@ -26,7 +27,8 @@ from homeserver.services.rooms.receiving.judging import (
 from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.state_sets import StateSets
-from homeserver.services.rooms.receiving.stored_events import ACCEPTED, REJECTED, Stored
+from homeserver.services.rooms.receiving.stored_events import ACCEPTED, REJECTED, SOFT_FAILED, Stored
+from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.room import hash_changed
 from homeserver.services.rooms.timeline_event import accepted_as
 from homeserver.storage.events import HIDDEN, Relation
@@ -59,6 +61,7 @@ class Replay:
         self._room = room
         self._partial = partial
         self._numbers: Iterator[int] = iter(numbers)
+        self._redactions = Redactions(stores)
         found = stores.received_events.known(txn, [partial.join_id])
         self._join = found[partial.join_id]
         self._inside: dict[EventId, Stored] = {}
@@ -76,13 +79,16 @@ class Replay:
         """`whole_nid` is the state before the join. Raises CannotJudge."""
         before = self._stand_on(whole_nid)
         changed: list[EventId] = []
-        ordered = in_order(stored.event for stored in self._inside.values())
-        for event in ordered:
+        ordered = [self._inside[one.event_id] for one in in_order(one.event for one in self._inside.values())]
+        for stored in ordered:
+            event = stored.event
             if event.event_id not in before:
                 before[event.event_id] = self._meet(event.prev_event_ids)
-            if self._place(self._inside[event.event_id], before[event.event_id]):
+            if self._place(stored, before[event.event_id]):
                 changed.append(event.event_id)
         now = self._heads(heads, changed) if changed else list(heads)
+        now = self._take_in(ordered, now, changed)
+        changed += self._redact([stored for stored in ordered if stored.event.type == REDACTION])
         return Replayed(now, self._meet(now), changed)
 
     # Before
@@ -250,10 +256,14 @@ class Replay:
         rejected = {id_ for id_, stored in named.items() if stored.is_rejected}
         create_id = named_create(event)
         check_by_own(event, own, rejected, named[create_id].event if create_id else None)
-        numbers = self._stores.identifiers.state_key_nids(self._txn, keys_needed(event)).values()
-        nids = self._stores.state.pick(self._txn, before, numbers)
+        check_by_state(event, self._held(before, keys_needed(event)), own, is_partial=False)
+
+    def _held(self, state_nid: int, keys: Sequence[StateKey]) -> dict[StateKey, Event]:
+        """What holds these keys in a set."""
+        numbers = self._stores.identifiers.state_key_nids(self._txn, keys).values()
+        nids = self._stores.state.pick(self._txn, state_nid, numbers)
         held = self._load(self._stores.received_events.ids(self._txn, nids.values()).values())
-        check_by_state(event, {one.event.key: one.event for one in held.values()}, own, is_partial=False)
+        return {one.event.key: one.event for one in held.values()}
 
     def _load(self, wanted: Iterable[EventId]) -> dict[EventId, Stored]:
         """Events of the room, with the verdicts that they have now."""
@@ -271,6 +281,52 @@ class Replay:
         }
 
     # After all
+
+    def _take_in(
+        self, ordered: Sequence[Stored], heads: list[EventId], changed: list[EventId]
+    ) -> list[EventId]:
+        """Of the events that were not allowed by the room as it seemed those that are by what it is now."""
+        taken: list[EventId] = []
+        now = self._meet(heads)
+        for known, event in ordered:
+            if self._status[event.event_id] != SOFT_FAILED or not self._is_allowed(event, now):
+                continue
+            self._status[event.event_id] = status = accepted_as(event)
+            self._stores.received_events.set_status(self._txn, known.nid, status)
+            self._relate(known.nid, event, status)
+            taken.append(event.event_id)
+            if event.is_state:
+                heads, taken = self._heads(heads, taken), []
+                now = self._meet(heads)
+                changed.append(event.event_id)
+        changed += taken
+        return self._heads(heads, taken) if taken else heads
+
+    def _is_allowed(self, event: Event, now: int) -> bool:
+        wanted = auth_ids(event)
+        named = self._load(wanted)
+        if len(named) < len(set(wanted)):
+            return False
+        try:
+            self._check(event, now, named)
+        except AuthFailure:
+            return False
+        policy = self._held(now, [POLICY_KEY]).get(POLICY_KEY)
+        return is_recommended_by(named_by(policy), event)
+
+    def _redact(self, redactions: Sequence[Stored]) -> list[EventId]:
+        """Undo those that were rejected, do those that were taken in: what they name."""
+        stores, txn = self._stores, self._txn
+        changed: list[EventId] = []
+        for known, event in redactions:
+            if self._status[event.event_id] != known.status and event.redacts is not None:
+                changed.append(event.redacts)
+            if self._status[event.event_id] != ACCEPTED:
+                changed += stores.received_rooms.put_back(txn, self._room.nid, known.nid)
+        for known, event in redactions:
+            if self._status[event.event_id] == ACCEPTED:
+                self._redactions.redact_by_state(txn, known.nid, event, self._after[event.event_id])
+        return changed
 
     def _heads(self, heads: Sequence[EventId], changed: Sequence[EventId]) -> list[EventId]:
         """In the place of a rejected head those it followed; what was taken in and is followed by nobody."""

@@ -6,7 +6,7 @@ import pytest
 
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import RoomId
-from homeserver.storage.events import ACCEPTED, REJECTED
+from homeserver.storage.events import ACCEPTED, REJECTED, SOFT_FAILED
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
 from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded
 from tests.support.federation import Federation
@@ -130,6 +130,140 @@ def test_what_is_wrong_by_itself_stays_rejected(stage: Stage) -> None:
 
     assert stage.status(bad) == REJECTED
     assert stage.federation.state_of(stage.room, "two") == stage.federation.state_of(stage.room, "one")
+
+
+class Kicked:
+    """Derek, who had left, kicks Elsie in a room that knows it only afterwards."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        stage.derek.leave(stage.room)
+        stage.come_in()
+        self.heads = stage.federation.heads_of(stage.room, "one")
+        elsie = stage.elsie.user_id
+        self.kick = stage.by_derek("m.room.member", elsie, {"membership": "leave"}, ("m.room.member", elsie))
+
+    def beside_it(self, type_: str, content: dict[str, Any], **more: Any) -> Event:
+        """By Elsie, who has not heard of it."""
+        stage = self.stage
+        elsie = stage.elsie.user_id
+        return made(stage.federation, "one", stage.room, type_, elsie, content, prev=self.heads, **more)
+
+
+def test_what_was_soft_failed_because_of_it_is_taken_in(stage: Stage) -> None:
+    kicked = Kicked(stage)
+    topic = kicked.beside_it("m.room.topic", {"topic": "hers"}, state_key="")
+    said = kicked.beside_it("m.room.message", {"msgtype": "m.text", "body": "hers"})
+    stage.take(kicked.kick)
+    stage.take(topic, said)
+    assert (stage.status(topic), stage.status(said)) == (SOFT_FAILED, SOFT_FAILED)
+
+    stage.complete()
+
+    assert (stage.status(topic), stage.status(said)) == (ACCEPTED, ACCEPTED)
+    assert stage.federation.state_of(stage.room, "two")["m.room.topic", ""] == topic.event_id
+    heads = stage.federation.heads_of(stage.room, "two")
+    assert {topic.event_id, said.event_id} <= set(heads)
+    assert (
+        stage.bob.ask("GET", path("rooms", stage.room, "event", said.event_id))["content"]["body"] == "hers"
+    )
+
+
+def test_what_is_not_allowed_by_the_room_as_it_is_stays_soft_failed(stage: Stage) -> None:
+    stage.come_in()
+    heads = stage.federation.heads_of(stage.room, "one")
+    said = made(stage.federation, "one", stage.room, "m.room.message", stage.derek.user_id, {}, prev=heads)
+    stage.derek.leave(stage.room)
+    stage.federation.settle()
+    stage.take(said)
+    assert stage.status(said) == SOFT_FAILED
+
+    stage.complete()
+
+    assert stage.status(said) == SOFT_FAILED
+
+
+# Redactions
+
+
+def shown_body(stage: Stage, event_id: str) -> Any:
+    return stage.bob.ask("GET", path("rooms", stage.room, "event", event_id))["content"].get("body")
+
+
+def by_derek_redacted(stage: Stage) -> str:
+    """What Alice said, and Derek takes back in the name of his old join."""
+    said = stage.alice.send(stage.room, "stays")
+    stage.federation.settle()
+    stage.bob.sync()
+    is_v12 = not stage.room.partition(":")[2]
+    redaction = made(
+        stage.federation, "one", stage.room, "m.room.redaction", stage.derek.user_id, {}, redacts=said,
+        auth=[LEVELS] if is_v12 else [CREATE, LEVELS], besides=[stage.derek_was_in],
+    )  # fmt: skip
+    stage.take(redaction)
+    assert stage.status(redaction) == ACCEPTED
+    assert shown_body(stage, said) is None
+    return said
+
+
+def test_what_is_taken_back_by_somebody_who_had_left_is_shown_again(stage: Stage) -> None:
+    stage.derek.leave(stage.room)
+    stage.come_in()
+    said = by_derek_redacted(stage)
+
+    stage.complete()
+
+    assert shown_body(stage, said) == "stays"
+    assert "redacted_because" not in str(stage.bob.ask("GET", path("rooms", stage.room, "event", said)))
+    assert stage.federation.pdu(said, "two") == stage.federation.pdu(said, "one")
+
+
+def test_but_not_if_somebody_else_took_it_back_too(stage: Stage) -> None:
+    stage.derek.leave(stage.room)
+    stage.come_in()
+    said = by_derek_redacted(stage)
+    stage.alice.redact(stage.room, said)
+    stage.federation.settle()
+
+    stage.complete()
+
+    assert shown_body(stage, said) is None
+    shown = stage.bob.ask("GET", path("rooms", stage.room, "event", said))
+    assert shown["unsigned"]["redacted_because"]["sender"] == stage.alice.user_id
+
+
+def test_the_originals_are_gone_from_the_database_once_the_room_is_whole(stage: Stage) -> None:
+    stage.come_in()
+    said = stage.alice.send(stage.room, "oops")
+    stage.federation.settle()
+    stage.alice.redact(stage.room, said)
+    stage.federation.settle()
+    two = stage.federation.all["two"]
+    assert shown_body(stage, said) is None
+
+    def originals() -> Any:
+        return stage.federation.read(two, lambda txn: txn.value("SELECT COUNT(*) FROM redacted_originals"))
+
+    assert originals() == 1
+    stage.complete()
+    assert originals() == 0
+    assert shown_body(stage, said) is None
+
+
+def test_a_redaction_that_is_taken_in_after_all_empties_what_it_names(stage: Stage) -> None:
+    kicked = Kicked(stage)
+    said = stage.alice.send(stage.room, "oops")
+    stage.federation.settle()
+    redaction = kicked.beside_it("m.room.redaction", {}, redacts=said)
+    stage.take(kicked.kick)
+    stage.take(redaction)
+    assert stage.status(redaction) == SOFT_FAILED
+    assert shown_body(stage, said) == "oops"
+
+    stage.complete()
+
+    assert stage.status(redaction) == ACCEPTED
+    assert shown_body(stage, said) is None
 
 
 def test_a_fork_that_knows_an_older_membership_does_not_bring_it_back(stage: Stage) -> None:
