@@ -172,6 +172,8 @@ class App:
         await self._runtime.tasks.stop_all()
         self._runtime.outside.http.stop()
         await self.services.accounts.last_seen.write_or_log()
+        if self._runtime.verifiers is not None:
+            self._runtime.verifiers.stop()
         await gather(self._runtime.blocking.stop(), self._runtime.hashing.stop())
         await self._runtime.database.stop()
 

@@ -29,6 +29,7 @@ from homeserver.runtime.http_client import HttpClient, Pool
 from homeserver.runtime.reactor import Reactor
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.threads import Threads
+from homeserver.runtime.verifiers import Verifiers
 from homeserver.services import Services
 from homeserver.services.federation.backoff import BackOff
 from homeserver.services.federation.traffic import Neighbours, Traffic, traffic
@@ -36,6 +37,7 @@ from homeserver.services.key_ring import KeyRing, OwnKeys
 from homeserver.services.notary import Notary
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.storage.server_keys import ServerKeyStore
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -72,8 +74,9 @@ def build_federation(
     *,
     database: Database,
     threads: Threads,
+    verifiers: Verifiers | None,
 ) -> Federation:
-    """Client, keys and notary. `threads` check signatures."""
+    """Client, keys and notary. `threads` check signatures, `verifiers` those of many events at once."""
     policy = policy_of(config)
     discovery = ServerDiscovery(outside.http, outside.resolver, clock)
     requests = SignedRequests(
@@ -83,7 +86,7 @@ def build_federation(
     own = own_keys(config, signing_key)
     key_ring = KeyRing(
         own, ServerKeyFetcher(requests), database, store, clock,
-        notaries=config.federation.trusted_key_servers, threads=threads,
+        notaries=config.federation.trusted_key_servers, threads=threads, verifiers=verifiers,
     )  # fmt: skip
     return Federation(
         policy,

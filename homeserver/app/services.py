@@ -19,6 +19,7 @@ from homeserver.runtime.migrations import read_migrations
 from homeserver.runtime.reactor import Reactor
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.threads import Threads
+from homeserver.runtime.verifiers import Verifiers
 from homeserver.services import Services
 from homeserver.services.account_data import AccountData
 from homeserver.services.accounts import AccountServices, AccountSettings, Ground, account_services
@@ -64,6 +65,8 @@ from homeserver.storage.rooms import Member
 
 BLOCKING_THREADS = 8
 """For files and pictures. Threads are begun when first needed."""
+MOST_VERIFIERS = 4
+"""Processes for signatures. More would wait for this one, which reads and stores the events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Runtime:
     blocking: Threads
     hashing: Threads
     outside: Outside
+    verifiers: Verifiers | None = None
 
 
 def build_runtime(config: Config, reactor: Reactor) -> Runtime:
@@ -86,14 +90,16 @@ def build_runtime(config: Config, reactor: Reactor) -> Runtime:
         config.database, reactor, readers=config.database_readers, migrations=read_migrations(MIGRATIONS)
     )
     clock = Clock(reactor)
+    cores = os.cpu_count() or 1
     return Runtime(
         clock,
         Tasks(clock),
         database,
         Metrics(),
         blocking=Threads(reactor, "blocking", BLOCKING_THREADS),
-        hashing=Threads(reactor, "hashing", os.cpu_count() or 1),
+        hashing=Threads(reactor, "hashing", cores),
         outside=build_outside(config, reactor, clock),
+        verifiers=Verifiers(reactor, clock, min(cores - 1, MOST_VERIFIERS)) if cores > 1 else None,
     )
 
 
@@ -163,7 +169,7 @@ def lay_foundation(config: Config, signing_key: SigningKey, runtime: Runtime) ->
     stores = Stores()
     federation = build_federation(
         config, signing_key, runtime.outside, runtime.clock, database=runtime.database,
-        threads=runtime.hashing,
+        threads=runtime.hashing, verifiers=runtime.verifiers,
     )  # fmt: skip
     return Foundation(
         config,

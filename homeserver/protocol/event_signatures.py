@@ -12,7 +12,13 @@ from homeserver.protocol.hashes import signed_bytes
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.signatures import BadSignature, VerifyKey, required_signers, signing_key_ids
+from homeserver.protocol.signatures import (
+    BadSignature,
+    Proof,
+    VerifyKey,
+    required_signers,
+    signing_key_ids,
+)
 
 
 class KeyUnknown(Unauthorized):
@@ -52,10 +58,23 @@ def signers_of(claims: Claims, known_key: KnownKey) -> Signers:
     return {server: [(want.key_id, known_key(*want)) for want in wants] for server, wants in claims.items()}
 
 
-def is_signed(version: RoomVersion, read: ReadPdu, known_key: KnownKey) -> bool:
-    """Do the keys at hand prove that all who must have signed the event have? False may mean: not known."""
+def proofs_of(version: RoomVersion, read: ReadPdu, known_key: KnownKey) -> list[Proof] | None:
+    """What shows, if all of it is good, that all who must have signed the event have.
+
+    None where that takes keys that are not at hand, or signatures are missing or malformed.
+    """
     pdu = read.event.pdu
-    return _verdict(read.signed, pdu, signers_of(claims_of(version, pdu), known_key)) is None
+    proofs = []
+    for server_name, keys in signers_of(claims_of(version, pdu), known_key).items():
+        known = [(key, key_id) for key_id, key in keys if key is not None]
+        if not known:
+            return None
+        key, key_id = known[0]
+        try:
+            proofs.append(key.proof(read.signed, _signature(pdu, server_name, key_id)))
+        except BadSignature:
+            return None
+    return proofs
 
 
 def verdicts(

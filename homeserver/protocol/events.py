@@ -175,7 +175,7 @@ def parse_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> Event:
 
 
 def read_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> ReadPdu:
-    """As `parse_pdu`, with what its encodings tell: each is made once, for large rooms come with thousands."""
+    """As `parse_pdu`, with what its encodings tell, each made once: large rooms come with thousands."""
     _check_form(version, pdu)
     unsigned = pdu.get("unsigned")
     received = {key: value for key, value in pdu.items() if key != "unsigned"}

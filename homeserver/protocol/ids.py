@@ -6,6 +6,7 @@ https://spec.matrix.org/latest/appendices/#identifier-grammar
 """
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import NewType
 
@@ -142,8 +143,16 @@ def _check_localpart_and_domain(text: str, sigil: str, kind: str) -> None:
 def _is_localpart_and_domain(text: str, sigil: str) -> bool:
     if text[:1] != sigil:
         return False
+    if _byte_length(text) > MAX_ID_BYTES:
+        return False
     match = _LOCALPART_AND_DOMAIN.fullmatch(text, 1)
-    return match is not None and is_server_name(match[2]) and _byte_length(text) <= MAX_ID_BYTES
+    return match is not None and _is_known_server_name(match[2])
+
+
+@lru_cache(maxsize=2_000)
+def _is_known_server_name(text: str) -> bool:
+    """As `is_server_name`, of texts that are short: most IDs are of a few servers."""
+    return is_server_name(text)
 
 
 def _byte_length(text: str) -> int:

@@ -5,6 +5,7 @@ https://spec.matrix.org/latest/appendices/#signing-json
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import CryptoError
@@ -24,6 +25,21 @@ _NOT_SIGNED = ("signatures", "unsigned")
 
 class BadSignature(InvalidSignature):
     """A signature that is missing, malformed or not made by the key."""
+
+
+class Proof(NamedTuple):
+    """What shows that somebody signed something: a message, a signature of 64 bytes and a key of 32."""
+
+    message: bytes
+    signature: bytes
+    key: bytes
+
+    def is_good(self) -> bool:
+        try:
+            crypto_sign_open(self.signature + self.message, self.key)
+        except (ValueError, CryptoError):
+            return False
+        return True
 
 
 class VerifyKey:
@@ -48,13 +64,18 @@ class VerifyKey:
 
     def verify(self, message: bytes, signature: str) -> None:
         """Raises BadSignature unless the base64 signature of the message was made by this key."""
+        if not self.proof(message, signature).is_good():
+            raise BadSignature(f"The signature with {self.key_id} is not valid")
+
+    def proof(self, message: bytes, signature: str) -> Proof:
+        """What is to be verified. Raises BadSignature unless the base64 signature has the form of one."""
         try:
             signature_bytes = decode_base64(signature)
-            if len(signature_bytes) != crypto_sign_BYTES:
-                raise ValueError("wrong length")
-            crypto_sign_open(signature_bytes + message, self.key)
-        except (ValueError, CryptoError) as error:
-            raise BadSignature(f"The signature with {self.key_id} is not valid") from error
+        except ValueError as error:
+            raise BadSignature(f"The signature with {self.key_id} is not base64") from error
+        if len(signature_bytes) != crypto_sign_BYTES:
+            raise BadSignature(f"The signature with {self.key_id} is not valid")
+        return Proof(message, signature_bytes, self.key)
 
 
 class SigningKey:

@@ -13,6 +13,7 @@ from twisted.internet.main import installReactor
 
 from homeserver.runtime.clock import TimeReactor
 from homeserver.runtime.threads import ThreadReactor
+from homeserver.runtime.verifiers import ProcessReactor
 
 __all__ = ["Reactor", "Server", "install_reactor"]
 
@@ -35,7 +36,7 @@ with _kept_out("OpenSSL"):
     from twisted.internet.tcp import Server
 
 
-class Reactor(TimeReactor, ThreadReactor, Protocol):
+class Reactor(TimeReactor, ThreadReactor, ProcessReactor, Protocol):
     """What is used of a Twisted reactor."""
 
     def listenTCP(self, port: int, factory: Any, backlog: int, interface: str) -> Any: ...  # noqa: N802

@@ -5,8 +5,8 @@ https://spec.matrix.org/latest/server-server-api/#retrieving-server-keys
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -33,6 +33,7 @@ from homeserver.protocol.server_keys import (
 from homeserver.protocol.server_names import split_server_name
 from homeserver.protocol.signatures import (
     BadSignature,
+    Proof,
     SigningKey,
     VerifyKey,
     signing_key_ids,
@@ -46,12 +47,10 @@ from homeserver.runtime.database import Database
 from homeserver.runtime.dns import owner_of
 from homeserver.runtime.memory import Memory
 from homeserver.runtime.threads import Threads
+from homeserver.runtime.verifiers import Verifiers
 from homeserver.storage.server_keys import ServerKeyStore, StoredKey
 
 __all__ = ["KeyRing", "KeySource", "KeyUnknown", "OwnKeys", "Wanted"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class OwnKeys(NamedTuple):
 class KeyRing:
     """Knows keys, and verifies with them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but five by keyword
         self,
         own: OwnKeys,
         source: KeySource,
@@ -109,6 +108,7 @@ class KeyRing:
         *,
         notaries: Sequence[ServerName] = (),
         threads: Threads | None = None,
+        verifiers: Verifiers | None = None,
     ) -> None:
         self._own = own
         self._source = source
@@ -117,6 +117,7 @@ class KeyRing:
         self._clock = clock
         self._notaries = [notary for notary in notaries if notary != own.server_name]
         self._threads = threads
+        self._verifiers = verifiers
         self._known: OrderedDict[ServerName, dict[str, PublishedKey]] = OrderedDict()
         self._fetching: Coalescing[ServerName, None] = Coalescing()
         self._places: FairLimit[str] = FairLimit(FETCHES_AT_ONCE, FETCHES_OF_ONE)
@@ -208,11 +209,9 @@ class KeyRing:
             jobs.append(self._threads.run(verdicts, version, pdus[part], signed[part]))
         return [verdict for part in await gather(*jobs) for verdict in part]
 
-    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the work returns, done where signatures are verified: in a thread, where there are any."""
-        if self._threads is None:
-            return work(*args, **kwargs)
-        return await self._threads.run(work, *args, **kwargs)
+    async def are_good(self, proofs: Sequence[Proof]) -> bool:
+        """Many at once, on other cores. False may also mean that there are none, or they could not tell."""
+        return self._verifiers is not None and await self._verifiers.are_good(proofs)
 
     async def check_json(
         self, obj: Mapping[str, Json], server_name: ServerName, *, at_ms: int | None = None

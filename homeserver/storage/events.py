@@ -160,6 +160,15 @@ class EventStore:
             ]
         return found
 
+    def raw_by_nids(self, txn: Transaction, nids: Sequence[int]) -> dict[int, bytes]:
+        """The JSON alone of those that are stored."""
+        found: dict[int, bytes] = {}
+        for start in range(0, len(nids), MANY):
+            some = nids[start : start + MANY]
+            rows = txn.rows(f"SELECT nid, raw FROM events WHERE nid IN ({marks(some)})", some)
+            found.update((nid, raw) for nid, raw in rows)
+        return found
+
     def by_ids(self, txn: Transaction, event_ids: Sequence[EventId]) -> list[LocatedEvent]:
         """With their rooms; unknown ones are left out."""
         found: list[LocatedEvent] = []

@@ -92,10 +92,10 @@ async def joined_members(services: HasRooms, request: Request, room_id: RoomId) 
     return {
         "joined": {
             user_id: {
-                "display_name": event.content.get("displayname"),
-                "avatar_url": event.content.get("avatar_url"),
+                "display_name": content.get("displayname"),
+                "avatar_url": content.get("avatar_url"),
             }
-            for user_id, event in joined.items()
+            for user_id, content in joined.items()
         }
     }
 

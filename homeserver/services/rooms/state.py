@@ -10,6 +10,7 @@ from homeserver.protocol import event_types
 from homeserver.protocol.errors import NotFound
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import RoomId, UserId
+from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.stream_position import PagePosition, StreamPosition
 from homeserver.services.rooms.access import NotInRoom
 from homeserver.services.rooms.events import Events
@@ -81,14 +82,14 @@ class RoomState:
             and event.content.get("membership") not in without
         ]
 
-    async def joined_members(self, user_id: UserId, room_id: RoomId) -> dict[UserId, TimelineEvent]:
-        """The member events of those joined. Raises NotInRoom unless the user is one of them."""
+    async def joined_members(self, user_id: UserId, room_id: RoomId) -> dict[UserId, JsonObject]:
+        """What the member events of those joined say. Raises NotInRoom unless the user is one of them."""
         await self.complete(room_id, within_s=PATIENCE_S)
         room = await self._room(user_id, room_id)
         if room.membership(user_id) != "join":
             raise NotInRoom(f"{user_id} is not in {room_id}")
         nids = {user: room.state[event_types.MEMBER, user].nid for user in room.joined}
-        found = await self._events.by_nids(nids.values(), room_id, room.version)
+        found = await self._events.contents(nids.values())
         return {user: found[nid] for user, nid in nids.items() if nid in found}
 
     async def before(self, room: Room, event: TimelineEvent) -> dict[StateKey, int]:

@@ -3,11 +3,11 @@
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from homeserver.protocol.errors import MatrixError
-from homeserver.protocol.event_signatures import KnownKey, is_signed
+from homeserver.protocol.event_signatures import proofs_of
 from homeserver.protocol.events import BadPdu, Event, ReadPdu, read_pdu
 from homeserver.protocol.hashes import event_id_of
 from homeserver.protocol.ids import EventId, RoomId
@@ -20,9 +20,12 @@ from homeserver.services.key_ring import KeyUnknown
 from homeserver.services.rooms.receiving.ports import CannotJudge, Keys
 
 AT_ONCE = 200
-"""Events looked at before others get their turn."""
+"""Events that are looked at before any is verified elsewhere."""
 PER_JOB = 100
-JOBS_AT_ONCE = 4
+"""Events looked at before others get their turn, and verified together."""
+JOBS_AT_ONCE = 6
+USED_AT_ONCE = 500
+"""Good events handed on together: each such lot may become a write."""
 
 
 class Checked(NamedTuple):
@@ -32,12 +35,14 @@ class Checked(NamedTuple):
     problems: dict[EventId, MatrixError]
 
 
-class _Glance(NamedTuple):
-    """What has the form of an event; whether keys in memory suffice to say that all signatures are good."""
+class _Formed(NamedTuple):
+    """What has the form of an event, and what is wrong with the rest."""
 
-    formed: list[ReadPdu]
+    events: list[ReadPdu]
     problems: dict[EventId, MatrixError]
-    is_verified: bool
+
+
+Use: TypeAlias = Callable[[list[Event]], Awaitable[None]]
 
 
 class Checking:
@@ -48,28 +53,60 @@ class Checking:
         self._clock = clock
 
     async def check(
-        self, version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]]
+        self,
+        version: RoomVersion,
+        room_id: RoomId,
+        pdus: Sequence[Mapping[str, Json]],
+        use: Use | None = None,
     ) -> Checked:
-        """Events of a room. What is no event at all, so has no ID, is left out."""
-        checked = Checked([], {})
-        await self._conclude(version, _form_all(version, room_id, pdus[:AT_ONCE]), checked)
-        parts = [pdus[start : start + PER_JOB] for start in range(AT_ONCE, len(pdus), PER_JOB)]
-        for start in range(0, len(parts), JOBS_AT_ONCE):
-            await self._clock.sleep(0)
-            jobs = [
-                self._keys.aside(_look_at, version, room_id, part, self._keys.known_key)
-                for part in parts[start : start + JOBS_AT_ONCE]
-            ]
-            for glance in await gather(*jobs):
-                await self._conclude(version, glance, checked)
-        return checked
+        """Events of a room. What is no event at all, so has no ID, is left out.
 
-    async def _conclude(self, version: RoomVersion, glance: _Glance, checked: Checked) -> None:
-        checked.problems.update(glance.problems)
-        verdicts: Sequence[MatrixError | None] = [None] * len(glance.formed)
-        if not glance.is_verified:
-            verdicts = await self._keys.check_events(version, [read.event.pdu for read in glance.formed])
-        for (event, _, is_intact), verdict in zip(glance.formed, verdicts, strict=True):
+        `use` gets most of the good ones while others are being verified, many at a time, in any order.
+        """
+        parts = [pdus[:AT_ONCE]]
+        parts += [pdus[start : start + PER_JOB] for start in range(AT_ONCE, len(pdus), PER_JOB)]
+        results = [Checked([], {}) for _ in parts]
+        waiting = iter(range(1, len(parts)))
+        ready: list[Event] = []
+
+        async def check_part(number: int) -> None:
+            formed = _form_all(version, room_id, parts[number])
+            is_verified = number > 0 and await self._are_signed(version, formed.events)
+            await self._conclude(version, formed, results[number], is_verified=is_verified)
+            if use is not None:
+                ready.extend(results[number].events)
+                if len(ready) >= USED_AT_ONCE:
+                    some = ready.copy()
+                    ready.clear()
+                    await use(some)
+
+        async def check_waiting() -> None:
+            for number in waiting:
+                await self._clock.sleep(0)
+                await check_part(number)
+
+        await check_part(0)
+        await gather(*(check_waiting() for _ in range(min(JOBS_AT_ONCE, len(parts) - 1))))
+        return _together(results)
+
+    async def _are_signed(self, version: RoomVersion, reads: Sequence[ReadPdu]) -> bool:
+        """Are all signatures good, as far as that can be told on other cores, with keys in memory?"""
+        proofs = []
+        for read in reads:
+            found = proofs_of(version, read, self._keys.known_key)
+            if found is None:
+                return False
+            proofs += found
+        return await self._keys.are_good(proofs)
+
+    async def _conclude(
+        self, version: RoomVersion, formed: _Formed, checked: Checked, *, is_verified: bool
+    ) -> None:
+        checked.problems.update(formed.problems)
+        verdicts: Sequence[MatrixError | None] = [None] * len(formed.events)
+        if not is_verified:
+            verdicts = await self._keys.check_events(version, [read.event.pdu for read in formed.events])
+        for (event, _, is_intact), verdict in zip(formed.events, verdicts, strict=True):
             if isinstance(verdict, KeyUnknown):  # perhaps only for the moment
                 checked.problems[event.event_id] = CannotJudge(verdict.message)
             elif verdict is not None:
@@ -81,22 +118,15 @@ class Checking:
                 checked.events.append(Event.from_pdu(version, redacted, event.event_id))
 
 
-def _look_at(
-    version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]], known_key: KnownKey
-) -> _Glance:
-    """In a thread. Each event is read, then verified: while one thread verifies, another can read."""
-    glance = _Glance([], {}, True)
-    is_verified = True
-    for pdu in pdus:
-        one = _form_all(version, room_id, [pdu])
-        glance.problems.update(one.problems)
-        glance.formed.extend(one.formed)
-        for read in one.formed:
-            is_verified = is_verified and is_signed(version, read, known_key)
-    return glance._replace(is_verified=is_verified)
+def _together(parts: Sequence[Checked]) -> Checked:
+    together = Checked([], {})
+    for part in parts:
+        together.events.extend(part.events)
+        together.problems.update(part.problems)
+    return together
 
 
-def _form_all(version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]]) -> _Glance:
+def _form_all(version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str, Json]]) -> _Formed:
     formed: dict[EventId, ReadPdu] = {}
     problems: dict[EventId, MatrixError] = {}
     for pdu in pdus:
@@ -108,7 +138,7 @@ def _form_all(version: RoomVersion, room_id: RoomId, pdus: Sequence[Mapping[str,
                 problems[event_id] = problem
         else:
             formed[read.event.event_id] = read
-    return _Glance(list(formed.values()), problems, is_verified=not formed)
+    return _Formed(list(formed.values()), problems)
 
 
 def _form(version: RoomVersion, room_id: RoomId, pdu: Mapping[str, Json]) -> ReadPdu:

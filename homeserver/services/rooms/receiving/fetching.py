@@ -147,9 +147,13 @@ class Fetching:
             raise CannotJudge(f"The state before {event_id} is too large")
         key = RoomKey(room.room_id, room.nid, room.version)
         chain = await self._checking.check(room.version, room.room_id, answer.auth_chain)
-        state = await self._checking.check(room.version, room.room_id, answer.pdus)
-        events = {event.event_id: event for event in (*chain.events, *state.events)}
-        kept = await self._outliers.add(key, events.values())
+        kept = await self._outliers.add(key, chain.events)
+
+        async def keep(events: list[Event]) -> None:
+            kept.update(await self._outliers.add(key, [one for one in events if one.event_id not in kept]))
+
+        state = await self._checking.check(room.version, room.room_id, answer.pdus, keep)
+        await keep(state.events)  # those that came before what authorises them
         return await self._set_of(
             room, [kept[event.event_id] for event in state.events if event.event_id in kept]
         )

@@ -1,6 +1,7 @@
 """May this event stand, by what it names as authorising it, and by a state?"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 
 from homeserver.protocol.auth_rules import check, check_auth_events
@@ -60,18 +61,33 @@ def auth_ids(event: Event) -> tuple[EventId, ...]:
 def in_order(events: Iterable[Event], *, by_auth: bool = False) -> list[Event]:
     """Each event after those of the others that it follows (or, `by_auth`, that authorise it).
 
-    What stands in a circle, which only room versions 1 and 2 allow, is left out.
+    What stands in a circle or behind one, which only room versions 1 and 2 allow, is left out.
     """
     by_id = {event.event_id: event for event in sorted(events, key=lambda event: event.depth)}
+    if _stand_in_order(by_id, by_auth=by_auth):
+        return list(by_id.values())
     sorter: TopologicalSorter[EventId] = TopologicalSorter()
     for event in by_id.values():
         named = auth_ids(event) if by_auth else event.prev_event_ids
         sorter.add(event.event_id, *(id_ for id_ in named if id_ in by_id))
-    try:
-        return [by_id[event_id] for event_id in sorter.static_order()]
-    except CycleError as error:
-        circle = set(error.args[1])
-        return in_order([event for event in by_id.values() if event.event_id not in circle], by_auth=by_auth)
+    with suppress(CycleError):
+        sorter.prepare()
+    ordered: list[Event] = []
+    while ready := sorter.get_ready():
+        ordered += (by_id[event_id] for event_id in ready)
+        sorter.done(*ready)
+    return ordered
+
+
+def _stand_in_order(events: Mapping[EventId, Event], *, by_auth: bool) -> bool:
+    """As their depth has them: so it is nearly always."""
+    passed: set[EventId] = set()
+    for event in events.values():
+        for named in auth_ids(event) if by_auth else event.prev_event_ids:
+            if named in events and named not in passed:
+                return False
+        passed.add(event.event_id)
+    return True
 
 
 def refusal(event: Event, error: AuthFailure) -> AuthFailure:

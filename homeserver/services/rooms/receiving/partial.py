@@ -209,11 +209,9 @@ class PartialRooms:
         names = self._stores.identifiers.state_keys(txn, news)
         of_members = {nid: names[key][1] for key, nid in news.items() if names[key][0] == MEMBER}
         members = []
-        for row in self._stores.events.by_nids(txn, list(of_members)):
-            user = UserId(of_members[row.nid])
-            membership = orjson.loads(row.raw)["content"].get("membership", "leave")
+        for nid, raw in self._stores.events.raw_by_nids(txn, list(of_members)).items():
+            user = UserId(of_members[nid])
+            membership = orjson.loads(raw)["content"].get("membership", "leave")
             is_local = domain_of(user) == self._ground.server_name
-            members.append(
-                Member(user, str(membership), position if is_local else row.nid, row.nid, is_local)
-            )
+            members.append(Member(user, str(membership), position if is_local else nid, nid, is_local))
         return members

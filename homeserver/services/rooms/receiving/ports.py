@@ -1,17 +1,14 @@
 """What receiving asks of the outside: keys to verify with, and other servers to fetch from."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
-from homeserver.protocol.signatures import VerifyKey
+from homeserver.protocol.signatures import Proof, VerifyKey
 from homeserver.remote.federation_answers import StateAnswer, StateIdsAnswer
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class CannotJudge(MatrixError):
@@ -36,10 +33,10 @@ class Keys(Protocol):
         """What is wrong with the signatures of each event, in order; None where nothing is."""
 
     def known_key(self, server_name: ServerName, key_id: str, at_ms: int | None) -> VerifyKey | None:
-        """The key, if it is in memory. For any thread."""
+        """The key, if it is in memory."""
 
-    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the work returns, done where signatures are verified, beside the reactor."""
+    async def are_good(self, proofs: Sequence[Proof]) -> bool:
+        """Verified on other cores where there are any. False may also mean that nobody could tell."""
 
 
 class Remote(Protocol):
