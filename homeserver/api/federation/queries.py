@@ -3,7 +3,7 @@
 https://spec.matrix.org/latest/server-server-api/#querying-for-information
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -29,7 +29,7 @@ class KeyQuery(msgspec.Struct):
 
 
 class KeyClaim(msgspec.Struct):
-    one_time_keys: dict[str, dict[str, Any]]
+    one_time_keys: dict[str, dict[str, str]]
 
 
 async def public_rooms(services: HasAnswering, request: Request) -> JsonObject:

@@ -3,10 +3,19 @@
 https://spec.matrix.org/latest/server-server-api/#joining-rooms
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from homeserver.protocol import event_types
-from homeserver.protocol.errors import Forbidden, InvalidParam, MatrixError, TooLarge
+from homeserver.protocol.errors import (
+    Forbidden,
+    InvalidParam,
+    InvalidSignature,
+    MatrixError,
+    TooLarge,
+)
+from homeserver.protocol.event_signatures import KeyUnknown
 from homeserver.protocol.events import Event, parse_pdu
 from homeserver.protocol.hashes import content_hash_matches
 from homeserver.protocol.ids import EventId, RoomId, ServerName, domain_of
@@ -26,7 +35,7 @@ class HandedIn(NamedTuple):
 def membership_event(version: RoomVersion, handed_in: HandedIn, membership: str) -> Event:
     """The event, if it is a membership of this kind, of the room and ID in the path, by a user of the origin.
 
-    Its signatures are not looked at. Raises InvalidParam, TooLarge; Forbidden for other servers' users.
+    Its signatures are not looked at. Raises InvalidParam, TooLarge.
     """
     try:
         event = parse_pdu(version, handed_in.pdu)
@@ -41,12 +50,21 @@ def membership_event(version: RoomVersion, handed_in: HandedIn, membership: str)
     if event.type != event_types.MEMBER or event.membership != membership or event.state_key is None:
         raise InvalidParam(f"This is not the {event_types.MEMBER} event of a {membership}")
     if domain_of(event.sender) != handed_in.origin:
-        raise Forbidden(f"{event.sender} is not a user of {handed_in.origin}")
+        raise InvalidParam(f"{event.sender} is not a user of {handed_in.origin}")
     if membership != "invite" and event.state_key != event.sender:
         raise InvalidParam(f"{event.sender} cannot {membership} for {event.state_key[:300]}")
     if not content_hash_matches(version, handed_in.pdu):
         raise InvalidParam("The content hash of the event is wrong")
     return event
+
+
+@contextmanager
+def looking_at_signatures() -> Iterator[None]:
+    """Those of the event, not of the request: InvalidParam is raised where they are not good."""
+    try:
+        yield
+    except (InvalidSignature, KeyUnknown) as error:
+        raise InvalidParam(f"The event's signatures are not good: {error}") from error
 
 
 def check_own_user(origin: ServerName, user_id: str) -> None:

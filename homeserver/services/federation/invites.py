@@ -23,7 +23,7 @@ from homeserver.protocol.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.protocol.signatures import sign_event
 from homeserver.remote.errors import RemoteError
 from homeserver.services.federation.asking import AskingServers
-from homeserver.services.federation.handed_in import HandedIn, membership_event
+from homeserver.services.federation.handed_in import HandedIn, looking_at_signatures, membership_event
 from homeserver.services.rate_limits import RateLimits
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.membership import InviteBlocks, RoomUnreachable
@@ -124,7 +124,8 @@ class Invites:
         await self._check_target(event)
         limits.spend("invites_into_room", (handed_in.origin, event.room_id))
         limits.spend("invites_to_user", str(event.state_key))
-        await self._ports.keys.check_event(version, handed_in.pdu)
+        with looking_at_signatures():
+            await self._ports.keys.check_event(version, handed_in.pdu)
         described = await self._described(version, event, room_state)
         signed = sign_event(version, handed_in.pdu, self._server_name, self._key)
         if not await self._is_in(handed_in.origin, event.room_id):

@@ -19,7 +19,12 @@ from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.signatures import sign_event
 from homeserver.runtime.database import Transaction
 from homeserver.services.federation.asking import AskingServers, servers_in
-from homeserver.services.federation.handed_in import HandedIn, check_own_user, membership_event
+from homeserver.services.federation.handed_in import (
+    HandedIn,
+    check_own_user,
+    looking_at_signatures,
+    membership_event,
+)
 from homeserver.services.rooms.drafting import Drafting
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.heroes import names_other_than
@@ -92,7 +97,8 @@ class Joining:
         pdu = handed_in.pdu
         if await self._needs_our_signature(room, event):
             pdu = sign_event(room.version, pdu, self._server_name, self._key)
-        accepted = await self._receiving.accept_signed(room.room_id, pdu, origin=handed_in.origin)
+        with looking_at_signatures():
+            accepted = await self._receiving.accept_signed(room.room_id, pdu, origin=handed_in.origin)
         await self._check_standing(handed_in, event, "join")
         shown = names_other_than(event.sender, room) if omit_members and not _is_named(room) else ()
         state, chain = await self._database.read(self._before, event.event_id, omit_members, tuple(shown))
@@ -126,7 +132,8 @@ class Joining:
     async def _take(self, handed_in: HandedIn, membership: str) -> Room:
         room = await self._asking.complete_room(handed_in.origin, handed_in.room_id)
         event = membership_event(room.version, handed_in, membership)
-        await self._receiving.accept_signed(room.room_id, handed_in.pdu, origin=handed_in.origin)
+        with looking_at_signatures():
+            await self._receiving.accept_signed(room.room_id, handed_in.pdu, origin=handed_in.origin)
         if membership != "leave":
             await self._check_standing(handed_in, event, membership)
         return room
@@ -142,6 +149,7 @@ class Joining:
             room, Proposal(event_types.MEMBER, user_id, content, state_key=user_id)
         )
         pdu = {name: value for name, value in event.pdu.items() if name not in _NOT_IN_TEMPLATES}
+        pdu["origin"] = self._server_name  # the specification wants it here, if no longer in events
         return Template(room.version.version, pdu)
 
     async def _authoriser(self, room: Room, user_id: UserId) -> UserId:

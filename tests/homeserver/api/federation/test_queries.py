@@ -72,6 +72,8 @@ def test_users_have_no_keys_yet(alice: Person, peer: Adversary) -> None:
     claim = {"one_time_keys": {alice.user_id: {"DEVICE": "signed_curve25519"}}}
     assert peer.request("POST", f"{V1}/user/keys/claim", claim).json == {"one_time_keys": {}}
     assert peer.request("POST", f"{V1}/user/keys/claim", {}).errcode == "M_BAD_JSON"
+    claim = {"one_time_keys": {alice.user_id: {"DEVICE": 3}}}
+    assert peer.request("POST", f"{V1}/user/keys/claim", claim).errcode == "M_BAD_JSON"
     assert peer.request("POST", f"{V1}/user/keys/query", {"device_keys": []}).errcode == "M_BAD_JSON"
 
 
