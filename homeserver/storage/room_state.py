@@ -2,8 +2,10 @@
 
 A state set is identified by the nid of the event that made it and keeps pairs of integers
 (state_keys.nid, events.nid), 16 bytes each. Sets form chains at most `MAX_LAYERS` deep: a new one
-holds what it adds to its parent. To stay that shallow, a layer that has grown to about the square
-root of the one below is merged into it, so a room of n members costs far less than n a change.
+holds what it adds to its parent, and 0 for a key that it has no more. To stay that shallow, a layer that
+has grown to about the square root of the one below is merged into it, so a room of n members costs far
+less than n a change. Where that reaches the lowest layer, the parent is written anew as a whole: whatever
+else forks off there finds it so.
 """
 
 import struct
@@ -26,6 +28,13 @@ class Layer(NamedTuple):
     parent_nid: int | None
     entries: int
     added: bytes
+
+
+class Compared(NamedTuple):
+    """State sets side by side: what all of them hold, and what each holds of the rest."""
+
+    common: StateIds
+    held: dict[int, StateIds]
 
 
 class StateEntry(NamedTuple):
@@ -88,12 +97,26 @@ class RoomStateStore:
     def append(
         self, txn: Transaction, room_nid: int, *, nid: int, parent_nid: int, hash_: bytes, added: StateIds
     ) -> None:
-        """A set that adds `added` to `parent_nid` (0: to nothing), at most four layers deep."""
-        below = self._chain(txn, parent_nid) if parent_nid else []
-        while below and (len(below) >= MAX_LAYERS or _outgrows(added, below)):
-            top = below.pop(0)
-            added = unpack(top.added) | added
+        """A set that adds `added` to `parent_nid` (0: to nothing), at most four layers deep.
+
+        `added` holds 0 for keys that the parent has and the new set has not.
+        """
+        below: Sequence[Layer] = self._chain(txn, parent_nid) if parent_nid else []
+        if len(below) > 1 and not _settled(added, below)[1]:
+            below = [self._make_whole(txn, below)]
+        else:
+            added, below = _settled(added, below)
         self.put_set(txn, room_nid, nid=nid, parent=below, hash_=hash_, added=added)
+
+    def _make_whole(self, txn: Transaction, chain: Sequence[Layer]) -> Layer:
+        """The same set, on no other."""
+        ids = _merged(chain)
+        whole = Layer(chain[0].nid, None, len(ids), pack(ids))
+        txn.execute(
+            "UPDATE state_sets SET parent_nid = NULL, layers = 1, entries = %s, added = %s WHERE nid = %s",
+            (whole.entries, whole.added, whole.nid),
+        )
+        return whole
 
     def put_set(
         self,
@@ -122,32 +145,41 @@ class RoomStateStore:
 
     def state_ids(self, txn: Transaction, nid: int) -> StateIds:
         """The set as pairs of integers; empty for nid 0 (before the room's first event)."""
-        ids: StateIds = {}
-        for layer in reversed(self._chain(txn, nid)) if nid else ():
-            ids |= unpack(layer.added)
-        return ids
+        return _merged(self._chain(txn, nid)) if nid else {}
 
     def many_state_ids(self, txn: Transaction, nids: Iterable[int]) -> dict[int, StateIds]:
         """As `state_ids` for many sets; layers that they share are read once."""
-        layers: dict[int, Layer] = {}
         unpacked: dict[int, StateIds] = {}
-        found: dict[int, StateIds] = {}
-        for nid in nids:
-            chain: list[Layer] = []
-            wanted: int | None = nid or None
-            while wanted is not None:
-                layer = layers.get(wanted)
-                if layer is None:
-                    layer = layers[wanted] = self._layer(txn, wanted, nid)
-                chain.append(layer)
-                wanted = layer.parent_nid
-            ids: StateIds = {}
-            for layer in reversed(chain):
-                if layer.nid not in unpacked:
-                    unpacked[layer.nid] = unpack(layer.added)
-                ids = ids | unpacked[layer.nid]
-            found[nid] = ids
-        return found
+        return {nid: _merged(chain, unpacked) for nid, chain in self._chains(txn, nids).items()}
+
+    def compared(self, txn: Transaction, nids: Iterable[int]) -> Compared:
+        """What of the sets is the same, and what is not; `held` has only the keys on which they differ.
+
+        Sets that grew out of one another cost what their upper layers hold, and the lowest one once.
+        """
+        kin: dict[int | None, dict[int, list[Layer]]] = {}
+        for nid, chain in self._chains(txn, nids).items():
+            kin.setdefault(chain[-1].nid if chain else None, {})[nid] = chain
+        keys: set[int] = set()
+        first: StateIds | None = None
+        apart: dict[int, tuple[StateIds, StateIds]] = {}
+        for chains in kin.values():
+            below, tops = _apart(chains)
+            first = below if first is None else first
+            keys |= {key for key, _ in first.items() ^ below.items()} if below is not first else set()
+            keys.update(*tops.values())
+            apart |= {nid: (top, below) for nid, top in tops.items()}
+        held = {
+            nid: {key: event_nid for key in keys if (event_nid := top.get(key, below.get(key)))}
+            for nid, (top, below) in apart.items()
+        }
+        agreed = {key for key in keys if len({ids.get(key) for ids in held.values()}) == 1}
+        common = {key: event_nid for key, event_nid in (first or {}).items() if key not in keys}
+        for ids in held.values():
+            common |= {key: ids[key] for key in agreed if key in ids}
+            for key in agreed:
+                ids.pop(key, None)
+        return Compared(common, held)
 
     def pick(self, txn: Transaction, nid: int, state_key_nids: Collection[int]) -> StateIds:
         """Of the set only these keys, without unpacking it."""
@@ -156,7 +188,7 @@ class RoomStateStore:
             for key in state_key_nids:
                 if key not in ids and (event_nid := _search(layer.added, key)) is not None:
                     ids[key] = event_nid
-        return ids
+        return _present(ids)
 
     def stored(self, txn: Transaction, nids: Sequence[int]) -> list[int]:
         """Those of the sets that there are: one that is about to be stored may yet fail."""
@@ -208,6 +240,21 @@ class RoomStateStore:
             wanted = layer.parent_nid
         return chain
 
+    def _chains(self, txn: Transaction, nids: Iterable[int]) -> dict[int, list[Layer]]:
+        """The layers of many sets; what they share is read once. None for nid 0."""
+        layers: dict[int, Layer] = {}
+        chains: dict[int, list[Layer]] = {}
+        for nid in nids:
+            chain = chains[nid] = []
+            wanted: int | None = nid or None
+            while wanted is not None:
+                layer = layers.get(wanted)
+                if layer is None:
+                    layer = layers[wanted] = self._layer(txn, wanted, nid)
+                chain.append(layer)
+                wanted = layer.parent_nid
+        return chains
+
     def _layer(self, txn: Transaction, wanted: int, nid: int) -> Layer:
         layer = txn.one(
             Layer, "SELECT nid, parent_nid, entries, added FROM state_sets WHERE nid = %s", (wanted,)
@@ -230,6 +277,48 @@ def _search(packed: bytes, key: int) -> int | None:
         else:
             high = middle
     return None
+
+
+def _settled(added: StateIds, below: Sequence[Layer]) -> tuple[StateIds, Sequence[Layer]]:
+    """What the new layer holds, and the layers it stands on."""
+    while below and (len(below) >= MAX_LAYERS or _outgrows(added, below)):
+        added, below = unpack(below[0].added) | added, below[1:]
+    return added if below else _present(added), below
+
+
+def _merged(chain: Sequence[Layer], unpacked: dict[int, StateIds] | None = None) -> StateIds:
+    """The set that has these layers, newest first. `unpacked`: where layers are kept for others."""
+    return _present(_laid(chain, {} if unpacked is None else unpacked))
+
+
+def _laid(chain: Sequence[Layer], unpacked: dict[int, StateIds]) -> StateIds:
+    """The same with the keys that were taken away."""
+    ids: StateIds = {}
+    for layer in reversed(chain):
+        if layer.nid not in unpacked:
+            unpacked[layer.nid] = unpack(layer.added)
+        ids = ids | unpacked[layer.nid]
+    return ids
+
+
+def _present(ids: StateIds) -> StateIds:
+    """Without the keys that were taken away."""
+    if 0 not in ids.values():
+        return ids
+    return {key: event_nid for key, event_nid in ids.items() if event_nid}
+
+
+def _apart(chains: Mapping[int, Sequence[Layer]]) -> tuple[StateIds, dict[int, StateIds]]:
+    """Of chains with the same lowest layer: what they share, and what each has on top of that."""
+    shared = 0
+    for layers in zip(*(reversed(chain) for chain in chains.values()), strict=False):
+        if any(layer.nid != layers[0].nid for layer in layers):
+            break
+        shared += 1
+    unpacked: dict[int, StateIds] = {}
+    one = next(iter(chains.values()))
+    below = _merged(one[len(one) - shared :], unpacked)
+    return below, {nid: _laid(chain[: len(chain) - shared], unpacked) for nid, chain in chains.items()}
 
 
 def _outgrows(added: StateIds, below: Sequence[Layer]) -> bool:

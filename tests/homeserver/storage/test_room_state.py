@@ -46,6 +46,10 @@ def layers_of(txn: Transaction, nid: int) -> list[tuple[int, int]]:
     return found
 
 
+def total_entries(txn: Transaction) -> int:
+    return int(txn.value("SELECT SUM(entries) FROM state_sets"))
+
+
 def build(
     store: RoomStateStore, database: Database, made: list[Change], first_nid: int = 1
 ) -> dict[int, dict[int, int]]:
@@ -81,8 +85,65 @@ def test_layered_sets_equal_plain_dicts(
         if nid:
             layers = result(database.read(layers_of, nid))
             assert len(layers) <= MAX_LAYERS
-            assert layers[0][1] == len(layers)
+            assert layers[0][1] >= len(layers)
     assert result(database.read(store.many_state_ids, list(plain))) == plain
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes, changes, st.sets(st.integers(min_value=0, max_value=40), min_size=1))
+def test_sets_side_by_side(
+    store: RoomStateStore, database: Database, made: list[Change], apart: list[Change], chosen: set[int]
+) -> None:
+    """Of one family and of two: what all hold, and what each holds of the rest."""
+    result(database.write(lambda txn: txn.execute("DELETE FROM state_sets")))
+    plain = build(store, database, made) | build(store, database, apart, len(made) + 1)
+    nids = [nid for nid in chosen if nid in plain] or [0]
+    common, held = result(database.read(store.compared, nids))
+    differing = {
+        key for nid in nids for key in plain[nid] if len({plain[other].get(key) for other in nids}) > 1
+    }
+    for nid in nids:
+        assert common | held[nid] == plain[nid]
+        assert held[nid].keys() <= differing
+    assert not common.keys() & differing
+
+
+def test_many_branches_off_a_large_set_cost_little_each(store: RoomStateStore, database: Database) -> None:
+    """Wherever in the life of the room they begin."""
+    plain = {nid: nid for nid in range(1, 1_001)}
+    result(database.write(store.append, ROOM, nid=1_000, parent_nid=0, hash_=HASH, added=plain))
+    parent, nid = 1_000, 1_000
+    for _ in range(300):
+        nid += 1
+        result(database.write(store.append, ROOM, nid=nid, parent_nid=parent, hash_=HASH, added={nid: nid}))
+        parent = nid
+    before = result(database.read(total_entries))
+    for parent in range(1_000, 1_300, 7):
+        for _ in range(10):
+            nid += 1
+            added = {5: nid}
+            result(database.write(store.append, ROOM, nid=nid, parent_nid=parent, hash_=HASH, added=added))
+            assert result(database.read(store.pick, nid, [5, 1_000])) == {5: nid, 1_000: 1_000}
+    assert result(database.read(total_entries)) - before < 430 * 50
+
+
+@pytest.mark.parametrize("layers", range(1, 9))
+def test_a_key_may_be_taken_away(store: RoomStateStore, database: Database, layers: int) -> None:
+    first = {key: key for key in range(1, 101)}
+    result(database.write(store.append, ROOM, nid=100, parent_nid=0, hash_=HASH, added=first))
+    result(database.write(store.append, ROOM, nid=101, parent_nid=100, hash_=HASH, added={7: 0, 8: 108}))
+    for nid in range(102, 102 + layers):
+        result(database.write(store.append, ROOM, nid=nid, parent_nid=nid - 1, hash_=HASH, added={9: nid}))
+    last = 101 + layers
+    expected = {key: nid for key, nid in first.items() if key != 7} | {8: 108, 9: last}
+    assert result(database.read(store.state_ids, last)) == expected
+    assert result(database.read(store.many_state_ids, [last, 100])) == {last: expected, 100: first}
+    assert result(database.read(store.pick, last, [7, 8, 9, 10])) == {8: 108, 9: last, 10: 10}
+    common, held = result(database.read(store.compared, [last, 100]))
+    assert held == {last: {8: 108, 9: last}, 100: {7: 7, 8: 8, 9: 9}}
+    assert common == {key: nid for key, nid in first.items() if key not in (7, 8, 9)}
+    result(database.write(store.append, ROOM, nid=999, parent_nid=last, hash_=HASH, added={7: 999}))
+    assert result(database.read(store.state_ids, 999)) == expected | {7: 999}
 
 
 def test_a_large_room_changes_cheaply(store: RoomStateStore, database: Database) -> None:
@@ -96,7 +157,7 @@ def test_a_large_room_changes_cheaply(store: RoomStateStore, database: Database)
         result(database.write(store.append, ROOM, nid=nid, parent_nid=parent, hash_=HASH, added=changed))
         parent = nid
     assert result(database.read(store.state_ids, parent)) == plain
-    total = result(database.read(lambda txn: txn.value("SELECT SUM(entries) FROM state_sets")))
+    total = result(database.read(total_entries))
     assert total < 2_000 * len(plain) / 10
     assert len(result(database.read(layers_of, parent))) <= MAX_LAYERS
 
