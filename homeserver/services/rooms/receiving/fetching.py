@@ -5,7 +5,7 @@ bounded: how much is asked for, how much an answer may hold, how often it is ask
 https://spec.matrix.org/latest/server-server-api/#retrieving-event-authorization-information
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ MOST_PER_ANSWER = 100
 """Missing events asked for at once. Many servers give fewer."""
 MOST_MISSING = 6_000
 """Events fetched to close one gap; beyond, the gap stays and the state after it is fetched."""
+MOST_MISSING_BYTES = 16 * 1024 * 1024
 MOST_ROUNDS = 300
 FEWEST_PER_ROUND = 5
 PATIENT_ROUNDS = 10
@@ -75,6 +76,7 @@ class Fetching:
     async def missing_events(self, room: Room, event: Event, origin: ServerName, turn: Turn) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
         got: dict[EventId, Event] = {}
+        size = 0
         latest: Sequence[EventId] = [event.event_id]
         began, patient_s = self._clock.monotonic(), self.patience.left_s(turn) / 2
         for number in range(MOST_ROUNDS):
@@ -91,7 +93,8 @@ class Fetching:
                 break
             fresh = [found for found in answered if found.event_id not in got]
             got |= {found.event_id: found for found in fresh}
-            if not fresh or len(got) >= MOST_MISSING:
+            size += sum(len(found.raw) for found in fresh)
+            if not fresh or len(got) >= MOST_MISSING or size >= MOST_MISSING_BYTES:
                 break
             latest = await self._with_unknown_prevs(fresh, got)
             if not latest:
@@ -104,15 +107,21 @@ class Fetching:
         self, room: RoomKey, event: Event, origin: ServerName, turn: Turn
     ) -> dict[EventId, Stored]:
         """The events that decide whether it is allowed by its own `auth_events`. Raises CannotJudge."""
-        wanted = auth_ids(event)
-        found = await self._here(room, wanted)
-        if len(found) < len(set(wanted)):
+        found = await self.auth_events_here(room, event)
+        if found is None:
             question = Question((room.room_id, origin), ("auth chain", event.event_id))
             await self.patience.answer(question, partial(self._fetch_auth_chain, room, event, origin), turn)
-            found = await self._here(room, wanted)
-        if len(found) < len(set(wanted)):
+            found = await self.auth_events_here(room, event)
+        if found is None:
             raise CannotJudge(f"What authorises {event.event_id} cannot be fetched")
         return found
+
+    async def auth_events_here(self, room: RoomKey, event: Event) -> dict[EventId, Stored] | None:
+        """The same without asking anybody; None: not all of them are here."""
+        wanted = auth_ids(event)
+        found = await self._stored.load(room.version, wanted)
+        here = {id_: stored for id_, stored in found.items() if stored.known.room_nid == room.nid}
+        return here if len(here) == len(set(wanted)) else None
 
     async def state_before(self, room: Room, event_id: EventId, origin: ServerName, turn: Turn) -> int:
         """The state set before an event, as the server tells it. Raises CannotJudge."""
@@ -187,10 +196,6 @@ class Fetching:
         known = await self._stored.known(prevs)
         unknown = {id_ for id_ in prevs if id_ not in known or not known[id_].is_placed}
         return [event.event_id for event in fresh if unknown.intersection(event.prev_event_ids)][:MOST_LATEST]
-
-    async def _here(self, room: RoomKey, wanted: Collection[EventId]) -> dict[EventId, Stored]:
-        found = await self._stored.load(room.version, wanted)
-        return {id_: stored for id_, stored in found.items() if stored.known.room_nid == room.nid}
 
     async def _fetch_auth_chain(self, room: RoomKey, event: Event, origin: ServerName) -> int:
         """How many events it has."""

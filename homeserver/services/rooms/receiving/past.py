@@ -115,7 +115,12 @@ class Past:
             return _Placed(Aside(event, nid, REJECTED, state_nid), [])
         if state_nid is None:
             raise CannotJudge(f"The state before {event.event_id} is not known")
-        if event.type != CREATE and await self._forking.check_before(room, event, state_nid, judged):
+        refusal = None
+        if event.type != CREATE:
+            refusal = await self._forking.check_before(room, event, state_nid, judged)
+        if refusal is not None and absent:  # by a state that is the word of one server
+            raise refusal
+        if refusal is not None:
             return _Placed(Aside(event, nid, REJECTED, state_nid), [])
         hash_, replaces_nid = await self._forking.after(room, event, state_nid)
         packed = hash_.to_bytes(16, "little") if event.is_state else None

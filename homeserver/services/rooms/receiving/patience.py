@@ -21,8 +21,8 @@ TURN_S, SLOW_TURN_S = 10.0, 5.0
 SLOW_FOR_S = 600.0
 MOST_SLOW = 10_000
 LONGEST_S = 600.0
-MOST_UNDER_WAY = 200
-"""Questions in all, and one of each server about a room."""
+MOST_UNDER_WAY, MOST_OF_ONE = 200, 20
+"""Questions in all, and of one server; one of each about a room."""
 KEPT_S = 3600.0
 MOST_KEPT = 10_000
 
@@ -100,10 +100,13 @@ class Patience:
         return asked.answer
 
     def _begin(self, question: Question, work: Callable[[], Coroutine[Any, Any, int]]) -> _UnderWay:
+        server = question.lane[1]
         if len(self._under_way) >= MOST_UNDER_WAY:
             raise CannotJudge("Too many servers take long to answer")
+        if sum(lane[1] == server for lane in self._under_way) >= MOST_OF_ONE:
+            raise CannotJudge(f"{server} takes long to answer about other rooms")
         asked = self._under_way[question.lane] = _UnderWay(question)
-        self._tasks.start(f"ask {question.lane[1]} about {question.lane[0]}", self._ask(asked, work))
+        self._tasks.start(f"ask {server} about {question.lane[0]}", self._ask(asked, work))
         return asked
 
     async def _ask(self, asked: _UnderWay, work: Callable[[], Coroutine[Any, Any, int]]) -> None:
