@@ -6,7 +6,7 @@ callbacks meet coroutines (a protocol, a test), to `run`.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -262,6 +262,17 @@ class FairLimit(Generic[K]):
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key], self._limits[key]
+
+    @asynccontextmanager
+    async def place_within(self, key: K, clock: Clock, seconds: float) -> AsyncIterator[bool]:
+        """As `place`, but who waits longer than that goes in without one: then it is False."""
+        async with AsyncExitStack() as stack:
+            try:
+                await timeout(clock, seconds, stack.enter_async_context(self.place(key)))
+            except TimedOut:
+                yield False
+            else:
+                yield True
 
     def __len__(self) -> int:
         """How many keys hold a place or wait for one."""

@@ -161,7 +161,7 @@ class IncomingEdus:
             else:
                 self._typists.stop(room_id, user_id)
 
-        self._intake.after_events(room_id, tell)
+        self._intake.after_events(room_id, origin, tell)
 
     async def _receipts(self, allowance: Allowance, origin: ServerName, content: JsonObject) -> None:
         for room, types in content.items():
@@ -172,9 +172,9 @@ class IncomingEdus:
                 allowance.receipts -= 1
                 receipt = _converted(value, UserReceipt)
                 if receipt is not None and allowance.receipts >= 0 and owns(origin, user_id):
-                    self._mark_later(RoomId(room), UserId(user_id), receipt)
+                    self._mark_later(origin, RoomId(room), UserId(user_id), receipt)
 
-    def _mark_later(self, room_id: RoomId, user_id: UserId, receipt: UserReceipt) -> None:
+    def _mark_later(self, origin: ServerName, room_id: RoomId, user_id: UserId, receipt: UserReceipt) -> None:
         async def mark() -> None:
             for event_id in receipt.event_ids[:10]:
                 await self._readers.mark(
@@ -182,7 +182,7 @@ class IncomingEdus:
                     ts=receipt.data.ts,
                 )  # fmt: skip
 
-        self._intake.after_events(room_id, mark)
+        self._intake.after_events(room_id, origin, mark)
 
     async def _presences(self, allowance: Allowance, origin: ServerName, content: JsonObject) -> None:
         pushed = content.get("push")

@@ -32,6 +32,8 @@ MOST_NEAR_BYTES = 32 * 1024 * 1024
 """So much of all rooms together is kept in memory; beyond, it is read again when its turn comes."""
 PAGE, SMALL_PAGE = 50, 5
 ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER = 32, 4
+PLACE_S, NO_PLACE_REST_S = 2.0, 5.0
+"""So long a room waits for a server that is busy in others: then its other servers come first for a while."""
 MOST_ATTEMPTS = 13
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 3600.0
@@ -39,6 +41,9 @@ LONGEST_PAUSE_S = 3600.0
 SLOW_S, REST_FACTOR = 5.0, 5.0
 SLOW_FOR_S = 600.0
 MOST_SLOW = 10_000
+MOST_PAUSING = 20_000
+TELL_EVERY_S = 60.0
+"""A room's events that are refused get one line in the log: others decide how many there are."""
 
 
 class Receiver(Protocol):
@@ -78,11 +83,14 @@ class RoomIntake:
         self._clock = clock
         self._tasks = tasks
         self._places: FairLimit[ServerName] = FairLimit(ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER)
+        self._slow_places: FairLimit[ServerName] = FairLimit(ROOMS_AT_ONCE, ROOMS_OF_ONE_SERVER)
         self._rooms: dict[RoomId, RoomTurns] = {}
         self._waiting: dict[ServerName, Waiting] = {}
         self._near_bytes = 0
         self._resting: Memory[tuple[RoomId, ServerName], float] = Memory(clock, MOST_SLOW)  # until when
         self._slow: Memory[tuple[RoomId, ServerName], bool] = Memory(clock, MOST_SLOW)
+        self._pausing: Memory[int, float] = Memory(clock, MOST_PAUSING)  # events' nids, until when
+        self._told: Memory[RoomId, bool] = Memory(clock, MOST_SLOW)
         self._deferred: TimingWheel[tuple[RoomId, ServerName]] = TimingWheel(
             clock, lambda key: self._again(*key), step_s=1.0
         )
@@ -113,9 +121,9 @@ class RoomIntake:
                 if self._room(room_id).add(origin, event, has_memory=has_memory):
                     self._near_bytes += len(event.pdu)
 
-    def after_events(self, room_id: RoomId, job: Job) -> None:
-        """Do something once the events that wait for the room now have been dealt with."""
-        self._room(room_id).add_job(job)
+    def after_events(self, room_id: RoomId, origin: ServerName, job: Job) -> None:
+        """Do something once the server's events that wait for the room now have been dealt with."""
+        self._room(room_id).add_job(origin, job)
 
     # The workers
 
@@ -148,10 +156,7 @@ class RoomIntake:
                 turn = room.next()
                 if turn is not None:
                     in_hand[:] = turn[:1]
-                    async with self._places.place(turn[0]):
-                        took_s = await self._serve(room_id, *turn)
-                    if took_s >= SLOW_S:
-                        self._note_slow(room_id, room, turn[0], took_s)
+                    await self._give_turn(room_id, room, *turn)
                 room.forget_idle()
                 await self._run_jobs(room)
         except Exception:
@@ -162,37 +167,58 @@ class RoomIntake:
             del self._rooms[room_id]
             self._near_bytes -= room.bytes_near
 
+    async def _give_turn(
+        self, room_id: RoomId, room: RoomTurns, origin: ServerName, queue: ServerQueue
+    ) -> None:
+        is_slow = self._slow.get((room_id, origin)) is not None
+        places = self._slow_places if is_slow else self._places
+        async with places.place_within(origin, self._clock, PLACE_S) as is_free:
+            took_s = await self._serve(room_id, origin, queue) if is_free else 0.0
+        if not is_free:
+            self._rest(room_id, room, origin, NO_PLACE_REST_S)
+        elif took_s >= SLOW_S:
+            self._slow.keep((room_id, origin), value=True, seconds=SLOW_FOR_S)
+            if any(other != origin for other in room.waiting_servers()):
+                self._rest(room_id, room, origin, took_s * REST_FACTOR)
+
     async def _serve(self, room_id: RoomId, origin: ServerName, queue: ServerQueue) -> float:
         """The next few events of one server; how long they took."""
         if not queue.near and queue.is_behind:
             await self._load(room_id, origin, queue)
         batch = queue.take()
         self._near_bytes -= sum(len(event.pdu) for event in batch)
+        if not batch:
+            return 0.0
         began = self._clock.monotonic()
-        if batch:
-            await self._hand_over(room_id, origin, batch)
+        await self._hand_over(room_id, origin, batch)
         took_s = self._clock.monotonic() - began
         queue.note_time(took_s)
         return took_s
 
-    def _note_slow(self, room_id: RoomId, room: RoomTurns, origin: ServerName, took_s: float) -> None:
-        """The server's events held up the room: leave the others some time, if there are others."""
-        self._slow.keep((room_id, origin), value=True, seconds=SLOW_FOR_S)
-        if any(other != origin for other in room.waiting_servers()):
-            rest_s = took_s * REST_FACTOR
-            rests_until = self._clock.monotonic() + rest_s
-            self._resting.keep((room_id, origin), rests_until, rest_s)
-            self._deferred.put((room_id, origin), rests_until)
-            self._near_bytes -= room.queue(origin).bytes_near
-            room.drop(origin)
+    def _rest(self, room_id: RoomId, room: RoomTurns, origin: ServerName, rest_s: float) -> None:
+        """Leave the others some time: the server's events hold up the room."""
+        rests_until = self._clock.monotonic() + rest_s
+        self._resting.keep((room_id, origin), rests_until, rest_s)
+        self._deferred.put((room_id, origin), rests_until)
+        self._near_bytes -= room.queue(origin).bytes_near
+        room.drop(origin)
 
     async def _load(self, room_id: RoomId, origin: ServerName, queue: ServerQueue) -> None:
         queue.skipped, after = False, queue.taken_nid
         limit = PAGE if self._near_bytes <= MOST_NEAR_BYTES else SMALL_PAGE
         events = await self._database.read(self._store.of_room, room_id, origin, after=after, limit=limit)
         if queue.taken_nid == after:  # else everything is to be looked at again
-            queue.loaded(events, is_all=len(events) < limit)
-            self._near_bytes += sum(len(event.pdu) for event in events)
+            due = [event for event in events if not self._is_pausing(room_id, event)]
+            upto = events[-1].nid if events else after
+            queue.loaded(due, upto=upto, is_all=len(events) < limit)
+            self._near_bytes += sum(len(event.pdu) for event in due)
+
+    def _is_pausing(self, room_id: RoomId, event: Staged) -> bool:
+        """Was it tried a moment ago? What is new of its server does not use up its attempts."""
+        until = self._pausing.get(event.nid)
+        if until is not None:
+            self._deferred.put((room_id, event.origin), until)
+        return until is not None
 
     async def _hand_over(self, room_id: RoomId, origin: ServerName, events: list[Staged]) -> None:
         """Let the room judge events of one origin; what cannot be judged yet stays."""
@@ -222,17 +248,26 @@ class RoomIntake:
         for event in events:
             error = verdicts.get(event.event_id)
             if error is not None:
-                logger.info("%s of %s from %s: %s", event.event_id, room_id, origin, error)
+                self._tell(room_id, event, error)
             is_open = error is not None and error.status >= 500
             (later if is_open and event.attempts + 1 < MOST_ATTEMPTS else done).append(event)
+        for event in later:
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**event.attempts)
+            until = self._clock.monotonic() + pause_s
+            self._pausing.keep(event.nid, until, pause_s)
+            self._deferred.put((room_id, origin), until)
         if later:
-            attempts = max(event.attempts for event in later)
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts)
-            self._deferred.put((room_id, origin), self._clock.monotonic() + pause_s)
             await self._database.write(self._store.note_attempt, [event.nid for event in later])
         if done:
             await self._database.write(self._store.remove, [event.nid for event in done])
             self._count(origin, -len(done), -sum(len(event.pdu) for event in done))
+
+    def _tell(self, room_id: RoomId, event: Staged, error: MatrixError) -> None:
+        is_told = self._told.get(room_id) is not None
+        if not is_told:
+            self._told.keep(room_id, value=True, seconds=TELL_EVERY_S)
+        level = logging.DEBUG if is_told else logging.INFO
+        logger.log(level, "%s of %s from %s: %s", event.event_id, room_id, event.origin, error)
 
     def _count(self, origin: ServerName, events: int, size: int) -> None:
         waiting = self.waiting_of(origin).plus(events, size)

@@ -14,6 +14,7 @@ MOST_IN_HAND = 50
 MOST_NEAR = 100
 """Of one server's events for the room, in memory; the others are read when their turn comes."""
 MOST_JOBS = 200
+"""Of one server."""
 QUICK_S = 1.0
 
 Job = Callable[[], Awaitable[object]]
@@ -22,11 +23,11 @@ Job = Callable[[], Awaitable[object]]
 class ServerQueue:
     """What one server sent into the room. `is_behind`: the database holds more than `near`."""
 
-    __slots__ = ("in_hand", "is_behind", "near", "skipped", "taken_nid")
+    __slots__ = ("in_hand", "is_behind", "near", "newest_nid", "skipped", "taken_nid")
 
     def __init__(self, in_hand: int) -> None:
         self.near: deque[Staged] = deque()
-        self.taken_nid = 0
+        self.taken_nid = self.newest_nid = 0
         self.is_behind = False
         self.skipped = False  # one came while it was behind
         self.in_hand = in_hand
@@ -39,8 +40,16 @@ class ServerQueue:
     def bytes_near(self) -> int:
         return sum(len(event.pdu) for event in self.near)
 
+    @property
+    def first_nid(self) -> int | None:
+        """Nothing before this waits; None: nothing at all does."""
+        if self.near:
+            return self.near[0].nid
+        return self.taken_nid + 1 if self.is_behind else None
+
     def add(self, event: Staged, *, has_memory: bool) -> bool:
         """One more event; False: it stays in the database."""
+        self.newest_nid = event.nid
         if self.is_behind:
             self.skipped = True
             return False
@@ -56,11 +65,10 @@ class ServerQueue:
         self.near.clear()
         self.taken_nid, self.is_behind = 0, True
 
-    def loaded(self, events: list[Staged], *, is_all: bool) -> None:
-        """The database answered."""
+    def loaded(self, events: list[Staged], *, upto: int, is_all: bool) -> None:
+        """What the database has up to that nid, as far as its time has come."""
         self.near.extend(events)
-        if events:
-            self.taken_nid = events[-1].nid
+        self.taken_nid = upto
         self.is_behind = self.skipped or not is_all
 
     def take(self) -> list[Staged]:
@@ -77,8 +85,7 @@ class RoomTurns:
 
     def __init__(self) -> None:
         self._queues: dict[ServerName, ServerQueue] = {}
-        self._jobs: deque[tuple[int, Job]] = deque()
-        self._newest_nid = 0
+        self._jobs: dict[ServerName, deque[tuple[int, Job]]] = {}
 
     def queue(self, origin: ServerName, in_hand: int = MOST_IN_HAND) -> ServerQueue:
         """The server's queue, made if need be."""
@@ -93,7 +100,6 @@ class RoomTurns:
 
     def add(self, origin: ServerName, event: Staged, *, has_memory: bool) -> bool:
         """One more event; False: it stays in the database."""
-        self._newest_nid = max(self._newest_nid, event.nid)
         return self.queue(origin).add(event, has_memory=has_memory)
 
     def next(self) -> tuple[ServerName, ServerQueue] | None:
@@ -122,23 +128,23 @@ class RoomTurns:
     def bytes_near(self) -> int:
         return sum(queue.bytes_near for queue in self._queues.values())
 
-    def add_job(self, job: Job) -> None:
-        """Do it once the events that wait now have been dealt with; too many, and the oldest are left out."""
-        self._jobs.append((self._newest_nid, job))
-        if len(self._jobs) > MOST_JOBS:
-            self._jobs.popleft()
+    def add_job(self, origin: ServerName, job: Job) -> None:
+        """Do it once the events of the server that wait now have been dealt with.
+
+        When a server has too many, its oldest are left out.
+        """
+        queue = self._queues.get(origin)
+        jobs = self._jobs.setdefault(origin, deque(maxlen=MOST_JOBS))
+        jobs.append((0 if queue is None else queue.newest_nid, job))
 
     def due_jobs(self) -> list[Job]:
         """Those that wait for nothing any more."""
-        if not self._jobs:
-            return []
-        waiting = [
-            queue.near[0].nid if queue.near else queue.taken_nid + 1
-            for queue in self._queues.values()
-            if not queue.is_empty
-        ]
-        before = min(waiting, default=None)
         due: list[Job] = []
-        while self._jobs and (before is None or self._jobs[0][0] < before):
-            due.append(self._jobs.popleft()[1])
+        for origin, jobs in list(self._jobs.items()):
+            queue = self._queues.get(origin)
+            first_nid = None if queue is None else queue.first_nid
+            while jobs and (first_nid is None or jobs[0][0] < first_nid):
+                due.append(jobs.popleft()[1])
+            if not jobs:
+                del self._jobs[origin]
         return due

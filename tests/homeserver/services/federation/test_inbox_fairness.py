@@ -121,3 +121,61 @@ def test_an_edu_waits_for_the_events_before_it_but_not_for_a_server_that_rests(
     server.time.advance(19 * HOLDS_S + 1)
     assert "good" in slow.texts
     assert alice.sync().typing(room) == {"@zoe:far"}
+
+
+def test_a_server_that_is_slow_in_many_rooms_does_not_hold_up_the_others_in_them(
+    server: WholeServer, alice: Person, slow: SlowRooms
+) -> None:
+    shared = [alice.create_room() for _ in range(2 * room_intake.ROOMS_OF_ONE_SERVER)]
+    for room in shared:
+        start(server, of_evil(room, 3), origin="evil").result()
+    server.time.advance(1)
+    waits = []
+    for number in range(10):
+        send(server, pdu(shared[-1], f"good {number}"))
+        sent_at = server.time.monotonic()
+        server.time.advance(6)
+        waits.append(slow.when(f"good {number}") - sent_at)
+    assert max(waits) <= room_intake.PLACE_S
+    server.time.advance(10 * HOLDS_S * len(shared))
+    assert sum(text.startswith("evil") for text, _ in slow.done) == 3 * len(shared)
+
+
+def test_an_edu_does_not_wait_for_the_events_of_other_servers(
+    server: WholeServer, alice: Person, room: str, slow: SlowRooms
+) -> None:
+    start(server, of_evil(room, 1), origin="evil").result()
+    server.time.advance(HOLDS_S + 1)
+    start(server, of_evil(room, 5), origin="evil").result()
+    server.time.advance(1)
+    typing = {"edu_type": "m.typing", "content": {"room_id": room, "user_id": "@zoe:far", "typing": True}}
+    send(server, edus=[typing])
+    server.time.advance(HOLDS_S)
+    assert alice.sync().typing(room) == {"@zoe:far"}
+
+
+def test_what_is_new_does_not_use_up_the_attempts_of_what_waits(server: WholeServer, room: str) -> None:
+    rooms = taking(server)
+    for number in range(30):
+        rooms.verdicts[f"{number}"] = CannotJudge()
+        send(server, pdu(room, f"{number}"))
+        server.time.advance(3)
+    assert rooms.texts.count("0") == 6  # after 2, 4, 8, 16, 32 seconds
+    assert rooms.texts.count("25") >= 2
+    rooms.verdicts.clear()
+    server.time.advance(3600)
+    assert all(rooms.texts.count(f"{number}") <= 7 for number in range(30))
+
+
+def test_events_that_are_refused_do_not_fill_the_log(
+    server: WholeServer, room: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rooms = taking(server)
+    texts = [f"{number}" for number in range(20)]
+    rooms.verdicts = dict.fromkeys(texts, CannotJudge("Too much is missing"))
+    with caplog.at_level("INFO"):
+        send(server, *(pdu(room, text) for text in texts))
+        server.time.advance(10)
+        assert caplog.text.count("Too much is missing") == 1
+        server.time.advance(100)
+        assert 2 <= caplog.text.count("Too much is missing") <= 3
