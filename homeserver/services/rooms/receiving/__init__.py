@@ -34,6 +34,7 @@ from homeserver.services.rooms.receiving.ports import (
     NotInRoomHere,
     Remote,
 )
+from homeserver.services.rooms.receiving.rewriting import Rewriting
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
 from homeserver.services.rooms.room import Room
@@ -95,9 +96,11 @@ class Receiving:
         fetching = Fetching(parts)
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
         self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)
+        rewriting = Rewriting(ground, rooms, events, sets)
         self._partial = PartialRooms(
-            ground, rooms, fetching=fetching, sets=sets, stored=stored, events=events, turns=intake.turns
-        )
+            ground, rooms, fetching=fetching, sets=sets, stored=stored, rewriting=rewriting,
+            turns=intake.turns,
+        )  # fmt: skip
         self._joining = Joining(ground, rooms, writer, intake=intake, parts=parts, partial=self._partial)
         self._past = Past(ground, events, parts, fetching=fetching, forking=forking)
         self._outside = Outside(ground, rooms, user_rooms, stored)

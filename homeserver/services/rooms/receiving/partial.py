@@ -12,23 +12,19 @@ from collections.abc import Sequence
 import orjson
 
 from homeserver.protocol.errors import MatrixError
-from homeserver.protocol.event_types import MEMBER
-from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.runtime.concurrency import Gate, KeyedLock
 from homeserver.runtime.database import Transaction
-from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.fetching import Fetching
 from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.ports import CannotJudge
 from homeserver.services.rooms.receiving.replaying import MOST_NEW_SETS, Replay
+from homeserver.services.rooms.receiving.rewriting import Rewriting
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
 from homeserver.services.rooms.rooms import Rooms
-from homeserver.services.streams import Change
-from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
-from homeserver.storage.room_state import StateIds
-from homeserver.storage.rooms import Member
+from homeserver.storage.received_rooms import PartialRoom
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +49,7 @@ class PartialRooms:
 
     def __init__(
         self, ground: RoomGround, rooms: Rooms, *, fetching: Fetching, sets: StateSets,
-        stored: StoredEvents, events: Events, turns: KeyedLock,
+        stored: StoredEvents, rewriting: Rewriting, turns: KeyedLock,
     ) -> None:  # fmt: skip
         self._ground = ground
         self._database = ground.database
@@ -63,7 +59,7 @@ class PartialRooms:
         self._fetching = fetching
         self._sets = sets
         self._stored = stored
-        self._events = events
+        self._rewriting = rewriting
         self._turns = turns
         self._jobs: dict[RoomId, _Job] = {}
 
@@ -151,22 +147,11 @@ class PartialRooms:
                 return False
             key = RoomKey(room.room_id, room.nid, room.version)
             numbers = self._stored.past_nids(MOST_NEW_SETS)
-            position = self._ground.streams.draw()
-            change = None
-            changed: list[EventId] = []
-            try:
-                changed = await self._database.write(
-                    self._make_whole, key, partial, state_nid, position=position, numbers=numbers
-                )
-                change = Change("event", (partial.room_id,))
-            finally:
-                known = self._rooms.find(partial.room_id)
-                if known is not None:
-                    self._rooms.discard(known)
-                self._sets.forget()
-                for event_id in changed:
-                    await self._events.read_again(event_id)
-                self._ground.streams.complete(position, change)
+
+            def work(txn: Transaction, position: int) -> list[EventId]:
+                return self._make_whole(txn, key, partial, state_nid, position=position, numbers=numbers)
+
+            await self._rewriting.run(partial.room_id, work)
         return True
 
     # In one transaction
@@ -187,31 +172,6 @@ class PartialRooms:
             txn, key.nid, expected_tip=tip, tip=position, heads=orjson.dumps(replayed.heads), depth=depth,
             state_nid=replayed.state_nid,
         )  # fmt: skip
-        self._make_current(txn, key.nid, replayed.state_nid, position)
+        self._rewriting.make_current(txn, key.nid, replayed.state_nid, position)
         stores.received_rooms.remove_partial(txn, key.nid)
         return replayed.changed
-
-    def _make_current(self, txn: Transaction, room_nid: int, state_nid: int, position: int) -> None:
-        stores = self._stores
-        before = stores.received_rooms.current_ids(txn, room_nid)
-        now = stores.state.state_ids(txn, state_nid)
-        news = {key: nid for key, nid in now.items() if before.get(key) != nid}
-        gone = {key: nid for key, nid in before.items() if key not in now}
-        stores.received_rooms.put_current(
-            txn, room_nid, [CurrentEntry(key, nid, position) for key, nid in news.items()]
-        )
-        stores.received_rooms.remove_current(txn, room_nid, gone)
-        members = self._members(txn, news, position)
-        members += [one._replace(membership="leave") for one in self._members(txn, gone, position)]
-        stores.received_rooms.put_members(txn, room_nid, members)
-
-    def _members(self, txn: Transaction, news: StateIds, position: int) -> list[Member]:
-        names = self._stores.identifiers.state_keys(txn, news)
-        of_members = {nid: names[key][1] for key, nid in news.items() if names[key][0] == MEMBER}
-        members = []
-        for nid, raw in self._stores.events.raw_by_nids(txn, list(of_members)).items():
-            user = UserId(of_members[nid])
-            membership = orjson.loads(raw)["content"].get("membership", "leave")
-            is_local = domain_of(user) == self._ground.server_name
-            members.append(Member(user, str(membership), position if is_local else nid, nid, is_local))
-        return members
