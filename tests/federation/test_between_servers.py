@@ -321,6 +321,8 @@ def test_what_is_not_known_here_is_redacted_elsewhere(
     alice.set_state(room, "m.room.power_levels", {"users": {alice.user_id: 100}, "redact": 50})
     federation.settle()
     bob.redact(room, "$notknown", refused="M_FORBIDDEN")
+    bob.leave(room)
+    federation.settle()
     alice.redact(room, "$notknown", refused="M_NOT_FOUND")
 
 

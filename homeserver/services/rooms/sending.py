@@ -151,8 +151,8 @@ class RoomSending:
         if not isinstance(redacts, str):
             raise BadJson("A redaction names the event to redact in `redacts`")
         target = await self._events.by_id(EventId(redacts))
-        if target is None and room.has_gaps:
-            is_own = False  # it may be older than what is known here: what our users sent is
+        if target is None and (room.has_gaps or room.is_shared):
+            is_own = False  # it may be elsewhere, old or on its way: what our users sent is here
         elif target is None or target.room_id != room_id:
             raise NotFound(f"{redacts} is not an event of this room")
         elif target.type == event_types.CREATE:
