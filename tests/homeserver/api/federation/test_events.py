@@ -95,6 +95,28 @@ def test_what_authorised_an_event(alice: Person, peer: Adversary) -> None:
     assert get(peer, f"/state_ids{event_path(other)}?event_id={sent}").errcode == "M_NOT_FOUND"
 
 
+def test_the_auth_chain_is_that_of_the_event_and_holds_nothing_else(alice: Person, peer: Adversary) -> None:
+    """Also where the room has much state, and the user has come and gone."""
+    room = alice.create_room(preset="public_chat", room_version="11", name="Den")
+    members = []
+    for _ in range(3):
+        view = peer.join(room)
+        alice.kick(room, peer.user)
+        members += [view.heads[0], alice.state(room)["m.room.member", peer.user]["event_id"]]
+    view = peer.join(room)
+    rules = alice.set_state(room, "m.room.join_rules", {"join_rule": "invite"})
+    last = view.name(view.state["m.room.member", peer.user])
+    for event_id, expected in ((rules, set()), (last, set(members))):
+        chain = get(peer, f"/event_auth{event_path(room, event_id)}").json["auth_chain"]
+        found = {view.name(pdu): pdu for pdu in chain}
+        assert len(found) == len(chain)
+        assert expected == {id_ for id_, pdu in found.items() if pdu.get("state_key") == peer.user}
+        reached = set(get(peer, f"/event{event_path(event_id)}").json["pdus"][0]["auth_events"])
+        while reached != (wider := reached.union(*(found[one]["auth_events"] for one in reached))):
+            reached = wider
+        assert found.keys() == reached
+
+
 def test_the_creation_authorises_also_where_nobody_names_it(alice: Person, peer: Adversary) -> None:
     """From version 12 on no event names it; servers look for it in the auth chain all the same."""
     room = alice.create_room(preset="public_chat", room_version="12")
@@ -171,6 +193,9 @@ def test_what_none_of_its_users_could_see_comes_redacted(
     peer.join(room)
     last = alice.send(room, "joined")
     assert texts(backfill(peer, room, last))[::-1] == seen
+    body = {"earliest_events": [], "latest_events": [alice.send(room, "and this")], "limit": 20}
+    missing = peer.request("POST", f"{V1}/get_missing_events{event_path(room)}", body).json["events"]
+    assert texts(missing) == seen
     assert texts(get(peer, f"/event{event_path(first)}").json["pdus"]) == seen[:1]
 
 

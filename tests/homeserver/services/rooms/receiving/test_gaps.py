@@ -21,10 +21,12 @@ def pdus(shared: Shared, ids: list[str]) -> list[dict]:
 def test_missing_events_are_fetched_and_shown_in_order(shared: Shared) -> None:
     shared.alice.sync()
     said = quietly(shared, 7)
+    shared.federation.network.sent.clear()
 
     outcome = receive(shared.federation, "one", shared.room, pdus(shared, said[-1:]), origin="two")
 
     assert outcome == {said[-1]: None}
+    assert not any("/state" in request.path for _, request in shared.federation.network.sent)
     assert shared.alice.sync().ids(shared.room) == said
     assert shared.federation.heads_of(shared.room, "one") == said[-1:]
 
