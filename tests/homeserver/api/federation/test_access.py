@@ -1,6 +1,5 @@
 """Who signs a request is who asks: the table of what is admitted and what is not."""
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -24,9 +23,9 @@ from homeserver.services.rate_limits import RateLimits
 from homeserver.storage.server_keys import ServerKeyStore
 from tests.support.adversary import V1, Adversary
 from tests.support.clock import FakeClock
-from tests.support.database import Databases
 from tests.support.http import dispatch
-from tests.support.whole_server import QUIET, WholeServer
+from tests.support.people import Person
+from tests.support.whole_server import WholeServer, limiting
 
 US = ServerName("us.example")
 THEM = ServerName("them.example")
@@ -237,19 +236,16 @@ def test_each_server_has_so_many_requests(house: House) -> None:
     assert house.ask(origin="more.example").status == 200
 
 
-def test_questions_that_cost_much_count_as_several(
-    databases: Databases, time: FakeClock, tmp_path: Path
-) -> None:
-    limits = "rate_limits: {federation_requests: {per_second: 0.001, burst: 45}}"
-    settings = QUIET.replace("rate_limits: {enabled: false}", limits)
-    server = WholeServer(databases.fresh("sqlite"), time, settings=settings, folder=tmp_path)
-    alice, far = server.register("alice"), Adversary(server, "far.example")
+@pytest.mark.parametrize(
+    "settings", [limiting("federation_requests", burst=45, per_second=0.001)], ids=["45"]
+)
+def test_questions_that_cost_much_count_as_several(server: WholeServer, alice: Person) -> None:
+    far = Adversary(server, "far.example")
     view = far.join(alice.create_room(preset="public_chat"))  # 1 and 20
     state = f"{V1}/state/{quote(view.room_id)}?event_id={quote(view.heads[0])}"
     assert [far.request("GET", state).status for _ in range(2)] == [200, 429]
     profile = f"{V1}/query/profile?user_id={quote(alice.user_id)}"
     assert [far.request("GET", profile).status for _ in range(5)] == [200] * 4 + [429]
-    server.stop()
 
 
 def test_names_of_unknown_servers_are_limited_by_address(house: House) -> None:
