@@ -14,11 +14,13 @@ from homeserver.protocol.ids import RoomId, ServerName
 from homeserver.protocol.json_values import Json
 from homeserver.protocol.room_versions import RoomVersion, room_version
 from homeserver.protocol.server_names import ServerAcl
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import Database
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.storage.staged_events import RoomGate, StagedEventStore
 
 MOST_ACLS = 500
+ENTERING_S = 15.0
 SERVER_ACL = (event_types.SERVER_ACL, "")
 
 
@@ -33,20 +35,28 @@ class NotHere(NotFound):
 class RoomGates:
     """Answers from memory where the room is there, else with one small read for all rooms."""
 
-    def __init__(self, database: Database, store: StagedEventStore, rooms: Rooms) -> None:
+    def __init__(self, database: Database, store: StagedEventStore, rooms: Rooms, clock: Clock) -> None:
         self._database = database
         self._store = store
         self._rooms = rooms
+        self._clock = clock
         self._acls: OrderedDict[bytes, ServerAcl] = OrderedDict()
 
     async def admit(
         self, origin: ServerName, room_ids: Iterable[RoomId]
     ) -> dict[RoomId, RoomVersion | MatrixError]:
-        """For each room its version, or why the origin may not send into it."""
+        """For each room its version, or why the origin may not send into it.
+
+        A room whose other servers count us in already, while we have not yet heard how it is, is waited for.
+        """
         verdicts: dict[RoomId, RoomVersion | MatrixError] = {}
         asked = []
         for room_id in room_ids:
             room = self._rooms.find(room_id)
+            entered = self._rooms.entered(room_id)
+            if entered is not None and (room is None or not room.joined_local):
+                await entered.wait_for(self._clock, ENTERING_S)
+                room = self._rooms.find(room_id)
             if room is None:
                 asked.append(room_id)
             elif not room.joined_local:

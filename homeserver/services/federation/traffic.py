@@ -118,7 +118,7 @@ def traffic(
         tasks=tasks,
     )  # fmt: skip
     edus = OutgoingEdus(sender, outgoing, rooms, streams=streams, clock=clock, server_name=ground.server_name)
-    gates = RoomGates(database, stores.staged_events, rooms)
+    gates = RoomGates(database, stores.staged_events, rooms, clock)
     intake = RoomIntake(database, stores.staged_events, neighbours.receiver, clock=clock, tasks=tasks)
     presence = neighbours.presence
     incoming = IncomingEdus(

@@ -179,20 +179,21 @@ class RemoteMembership:
         """Hand the join in, and take the room as the server describes it."""
         event = done.event
         room = await self._hosted(event.room_id)
-        answer = await self._client.send_join(
-            server, event.room_id, event.event_id, dict(event.pdu), omit_members=room is None
-        )
-        pdu: JsonObject = dict(event.pdu)
-        if answer.event is not None:
-            pdu = with_signature_of(server, event, answer.event)
-        if room is not None:
-            await self._receiving.accept_signed(event.room_id, pdu, origin=server)
-            return
-        joined = RemoteJoin(
-            event.room_id, done.version, pdu, answer.state, answer.auth_chain, server,
-            answer.servers_in_room, answer.members_omitted,
-        )  # fmt: skip
-        await self._receiving.accept_join(joined)
+        with self._rooms.entering(event.room_id):
+            answer = await self._client.send_join(
+                server, event.room_id, event.event_id, dict(event.pdu), omit_members=room is None
+            )
+            pdu: JsonObject = dict(event.pdu)
+            if answer.event is not None:
+                pdu = with_signature_of(server, event, answer.event)
+            if room is not None:
+                await self._receiving.accept_signed(event.room_id, pdu, origin=server)
+                return
+            joined = RemoteJoin(
+                event.room_id, done.version, pdu, answer.state, answer.auth_chain, server,
+                answer.servers_in_room, answer.members_omitted,
+            )  # fmt: skip
+            await self._receiving.accept_join(joined)
 
     def _completed(
         self, version: str, template: JsonObject, change: Change, content: JsonObject

@@ -2,6 +2,8 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import orjson
@@ -10,7 +12,7 @@ from homeserver.protocol.errors import NotFound
 from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.room_versions import room_version
-from homeserver.runtime.concurrency import KeyedLock
+from homeserver.runtime.concurrency import Gate, KeyedLock
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.room import Membership, Room, Standing
 from homeserver.storage.received_events import ReceivedEventStore
@@ -55,10 +57,26 @@ class Rooms:
         self._loaded: OrderedDict[RoomId, Room] = OrderedDict()
         self._loading: KeyedLock = KeyedLock()
         self._readings: list[dict[RoomId, bool]] = []  # under way; False: to be read again
+        self._entering: dict[RoomId, Gate] = {}
 
     def find(self, room_id: RoomId) -> Room | None:
         """The room if it is in memory."""
         return self._loaded.get(room_id)
+
+    @contextmanager
+    def entering(self, room_id: RoomId) -> Iterator[None]:
+        """While another server lets this one in: what others send into the room meanwhile is to wait."""
+        gate = self._entering[room_id] = Gate()
+        try:
+            yield
+        finally:
+            if self._entering.get(room_id) is gate:
+                del self._entering[room_id]
+            gate.open()
+
+    def entered(self, room_id: RoomId) -> Gate | None:
+        """Opens when this server is in the room, or will not be; None: it is not entering it."""
+        return self._entering.get(room_id)
 
     async def load(self, room_id: RoomId) -> Room:
         """The room; raises RoomNotFound."""

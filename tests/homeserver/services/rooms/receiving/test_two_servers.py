@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.federation import Federation
+from tests.support.people import path
 
 
 @pytest.mark.parametrize("version", ["1", "2", "3", "6", "9", "10", "11", "12"])
@@ -80,3 +81,25 @@ def test_a_power_fight_ends_the_same_everywhere(federation: Federation) -> None:
         assert ("m.room.name", "") not in federation.state_of(room, "one")
     for name in ("one", "two"):
         federation.check_memory(room, name)
+
+
+def test_who_is_greeted_before_the_answer_to_their_join_is_here_hears_it(federation: Federation) -> None:
+    one, two = federation.servers("one", "two")
+    alice, bob = one.register("alice"), two.register("bob")
+    room = alice.create_room(preset="public_chat")
+    client = two.services.rooms.receiving._intake._fetching._remote
+    send_join = client.send_join
+
+    async def slow(*args: object, **kwargs: object) -> object:
+        answer = await send_join(*args, **kwargs)
+        await federation.time.sleep(3)
+        return answer
+
+    client.send_join = slow
+    joining = bob.start_request("POST", path("join", room), {}, via="one")
+    federation.time.advance(1)
+    alice.send(room, "welcome")
+    federation.time.advance(5)
+
+    assert joining.answer.status == 200
+    assert "welcome" in bob.sync(since=None).texts(room)
