@@ -125,8 +125,26 @@ def test_pauses_grow_to_a_day_and_vary(
     for number, pause in enumerate(pauses):
         whole = min(DAY, 2 * 1.5**number)
         assert whole * 0.5 <= pause <= whole + 3, f"pause {number}"
+    assert (
+        len({round(pause / min(DAY, 2 * 1.5**number), 2) for number, pause in enumerate(pauses[9:], 9)}) > 3
+    )
     assert pauses[-1] >= DAY / 2
     assert server.services.traffic.sender.waiting() == 0
+
+
+def test_a_server_that_is_left_alone_is_asked_nothing_either(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    server.network.down.add("far")
+    alice.send(room)
+    server.time.advance(4 * 3600)
+    server.network.heal()
+    server.network.sent.clear()
+    alice.ask("GET", "/profile/@frida:far", refused="M_NOT_FOUND")
+    assert server.network.sent == []
+    server.time.advance(DAY)
+    alice.request("GET", "/profile/@frida:far")
+    assert "/query/profile" in server.network.sent[-1][1].path
 
 
 def test_a_server_that_speaks_to_us_is_tried_at_once(
