@@ -8,6 +8,7 @@ from typing import NamedTuple
 from homeserver.runtime.http_client import Target
 
 TIMEOUT_S = 5.0
+NAME_SERVERS = "If it does not pass: do the name servers answer that /etc/resolv.conf names on this machine?"
 GENERAL = "Certificate, port and firewall of that server must let strangers in."
 MISMATCH = "mismatch"
 DATED = ("has expired", "not yet valid")
@@ -24,7 +25,7 @@ _ADVICE = (
     ),
     (("No route to host", "Network is unreachable"), "There is no way from this machine to that address."),
     (
-        ("issuer", "self-signed", "self signed"),
+        ("issuer", "self-signed", "self signed", "certificate signature failure"),
         "Its certificate is self-signed, or it leaves out those between its own and the authority's: it must"
         " send the whole chain (fullchain.pem). An authority of your own is named by `ca_file` in the"
         " section `federation`.",
@@ -56,6 +57,13 @@ def advice_on(problem: str, target: Target, address: str) -> str:
         )
         return f"The certificate {when or 'is out of date'}: renew it, unless this machine's clock is wrong."
     return next((advice for words, advice in _ADVICE if any(word in problem for word in words)), GENERAL)
+
+
+def advice_on_name(problem: str, host: str) -> str:
+    """What to do about a name that has no address."""
+    if "Temporary failure" in problem:  # nobody says that there is no such name
+        return NAME_SERVERS
+    return f"Is {host} spelt right? Is its DNS in order?"
 
 
 def presented(address: str, target: Target) -> Presented | None:

@@ -13,7 +13,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from homeserver.app.federation import Outside, build_outside, policy_of
-from homeserver.commands.connection_advice import advice_on
+from homeserver.commands.connection_advice import NAME_SERVERS, advice_on, advice_on_name
 from homeserver.commands.findings import Finding
 from homeserver.config import Config
 from homeserver.config.signing_key import UnusableSigningKey, read_signing_key
@@ -24,7 +24,7 @@ from homeserver.protocol.server_names import split_server_name
 from homeserver.protocol.signatures import SigningKey
 from homeserver.remote.errors import RemoteError, RemoteRefused
 from homeserver.remote.federation_requests import Effort, Identity, SignedRequests
-from homeserver.remote.server_discovery import DEFAULT_PORT, ServerDiscovery
+from homeserver.remote.server_discovery import DEFAULT_PORT, SERVICES, ServerDiscovery
 from homeserver.runtime.addresses import AddressGuard, PrivateAddress
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import run
@@ -43,6 +43,7 @@ NO_FILE = (
     "cannot be resolved",
     "no connection in time",
     "No answer within",
+    "is a private address",
 )
 UNBELIEVABLE = "Nothing that it signs can be believed."
 
@@ -155,7 +156,18 @@ class Examination:
         for target in by_records:
             yield Finding("SRV", "ok", f"{target.tls_name} is at {target.host}:{target.port}")
         if not by_records and not self._names_its_place:
-            yield Finding("SRV", "skip", f"none: {self._targets[0].host}:{DEFAULT_PORT} it is")
+            yield await self._of_no_records(self._targets[0].host)
+
+    async def _of_no_records(self, host: str) -> Finding:
+        """There are none, as far as could be told: the server goes on all the same."""
+        for service in SERVICES:
+            try:
+                await self._outside.resolver.services(f"{service}.{host}")
+            except NameFailure as failure:
+                return Finding(
+                    "SRV", "warn", f"{failure}; without any, {host}:{DEFAULT_PORT} it is", NAME_SERVERS
+                )
+        return Finding("SRV", "skip", f"none: {host}:{DEFAULT_PORT} it is")
 
     async def addresses(self) -> AsyncIterator[Finding]:
         """What the names resolve to, and whether we connect there."""
@@ -165,7 +177,7 @@ class Examination:
             try:
                 found = await self._outside.resolver.addresses(host)
             except NameFailure as failure:
-                yield Finding("address", "fail", str(failure), f"Is {host} spelt right? Is its DNS in order?")
+                yield Finding("address", "fail", str(failure), advice_on_name(str(failure), host))
                 continue
             for address in found:
                 try:

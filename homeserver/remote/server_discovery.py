@@ -36,6 +36,9 @@ GREATEST_FAILURE_S = 3_600.0
 GRACE_S = 2 * DAY_S
 """So long a well-known file that was good is believed after it has expired and cannot be read again."""
 
+SERVICES = ("_matrix-fed._tcp", "_matrix._tcp")
+"""Under which SRV records stand, the newer one first."""
+
 _MAX_AGE = re.compile(r"(?:^|[\s,])(?:s-maxage|max-age)\s*=\s*\"?(\d{1,10})", re.IGNORECASE)
 _NO_CACHE = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
 
@@ -103,7 +106,7 @@ class ServerDiscovery:
 
     async def records(self, host: str) -> tuple[str, Sequence[ServiceRecord]]:
         """The SRV records of a host and the service they stand under; "" and none if there are none."""
-        for service in ("_matrix-fed._tcp", "_matrix._tcp"):
+        for service in SERVICES:
             try:
                 found = await self._resolver.services(f"{service}.{host}")
             except NameFailure:

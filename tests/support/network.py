@@ -42,7 +42,7 @@ class Network:
     down: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     cuts: set[frozenset[str]] = field(default_factory=set)
-    records: dict[str, list[ServiceRecord]] = field(default_factory=dict)
+    records: dict[str, list[ServiceRecord] | NameFailure] = field(default_factory=dict)
     well_known: dict[str, HttpAnswer] = field(default_factory=dict)
     sent: list[tuple[str, HttpRequest]] = field(default_factory=list)
 
@@ -86,7 +86,10 @@ class MemoryResolver:
         return ["127.0.0.1"]
 
     async def services(self, name: str) -> Sequence[ServiceRecord]:
-        return self._network.records.get(name, [])
+        found = self._network.records.get(name, [])
+        if isinstance(found, NameFailure):
+            raise found
+        return found
 
 
 class MemoryHttpClient:

@@ -18,7 +18,7 @@ from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.server_keys import own_document
 from homeserver.protocol.signatures import SigningKey
-from homeserver.runtime.dns import ServiceRecord
+from homeserver.runtime.dns import NameFailure, ServiceRecord
 from homeserver.runtime.http_client import HttpAnswer, HttpRequest
 from tests.homeserver.commands.conftest import Postroom
 from tests.support.clock import FakeClock
@@ -130,6 +130,15 @@ def test_records(examine: Examine, them: Other, network: Network) -> None:
     assert found[1].says == "them.example is at host.example:7000"
 
 
+def test_records_that_cannot_be_looked_up(examine: Examine, them: Other, network: Network) -> None:
+    network.records["_matrix._tcp.them.example"] = NameFailure("No name server tells")
+    found = examine()
+    assert told(found)[1] == ("SRV", "warn")
+    assert "No name server tells" in found[1].says
+    assert "them.example:8448" in found[1].says
+    assert told(found)[-1] == ("signature", "ok")
+
+
 @pytest.mark.parametrize("name", ["", "not a name", "https://them.example"])
 def test_what_is_no_server_name(examine: Examine, name: str) -> None:
     assert told(examine(name)) == [("name", "fail")]
@@ -143,6 +152,7 @@ def test_servers_the_configuration_forbids(examine: Examine, network: Network, s
 
 def test_private_addresses(examine: Examine, them: Other) -> None:
     found = examine(settings="")
+    assert told(found)[0] == ("well-known", "skip")  # nobody can say whether there is one
     assert told(found)[-2:] == [("address", "warn"), ("address", "fail")]
     assert "allow_private_addresses" in found[-2].advice
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from homeserver.commands.connection_advice import advice_on_name
 from tests.support.certificates import Authority, Issued
 
 ROOT = Path(__file__).parents[3]
@@ -68,6 +69,11 @@ def test_a_certificate_for_another_name(tmp_path: Path, authority: Authority) ->
     with listening(authority.issue("one.example", "two.example")) as port:
         told = doctor(tmp_path, authority, port)
     assert "The certificate is for one.example, two.example: it must be for 127.0.0.1" in told
+
+
+def test_a_name_without_an_address() -> None:
+    for problem, advice in (("Name or service not known", "spelt"), ("Temporary failure", "resolv.conf")):
+        assert advice in advice_on_name(f"no.example cannot be resolved: {problem}", "no.example")
 
 
 def test_a_certificate_that_has_expired(tmp_path: Path, authority: Authority) -> None:
