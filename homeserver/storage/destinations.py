@@ -47,6 +47,14 @@ class Failing(NamedTuple):
     last_error: str | None
 
 
+class NewEdu(NamedTuple):
+    """An EDU to wait for destinations; of those with the same type and key, the newest only."""
+
+    type: str
+    key: str
+    content: bytes
+
+
 class LoggedEdu(NamedTuple):
     """An EDU that waits for a destination."""
 
@@ -151,16 +159,16 @@ class DestinationStore:
 
     # EDUs that must not get lost
 
-    def add_edu(
-        self, txn: Transaction, destination_nids: Sequence[int], type_: str, key: str, content: bytes
-    ) -> None:
+    def add_edu(self, txn: Transaction, destination_nids: Sequence[int], edu: NewEdu, *, now_ms: int) -> None:
         """Put an EDU in line for destinations, in place of an older one with the same key."""
-        nid = txn.value("INSERT INTO edu_contents (content) VALUES (%s) RETURNING nid", (content,))
+        nid = txn.value("INSERT INTO edu_contents (content) VALUES (%s) RETURNING nid", (edu.content,))
         txn.executemany(
             """
-            INSERT INTO outgoing_edus (destination_nid, type, key, edu_nid) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (destination_nid, type, key) DO UPDATE SET edu_nid = excluded.edu_nid""",
-            [(destination_nid, type_, key, nid) for destination_nid in destination_nids],
+            INSERT INTO outgoing_edus (destination_nid, type, key, edu_nid, added_ms)
+            VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (destination_nid, type, key) DO UPDATE SET
+                edu_nid = excluded.edu_nid, added_ms = excluded.added_ms""",
+            [(destination_nid, edu.type, edu.key, nid, now_ms) for destination_nid in destination_nids],
         )
 
     def edus(self, txn: Transaction, destination_nid: int, *, limit: int) -> list[LoggedEdu]:
@@ -188,8 +196,31 @@ class DestinationStore:
             nids,
         )
 
+    def crowded_by(self, txn: Transaction, type_: str, most: int) -> list[int]:
+        """Destinations for which more than so many EDUs of a type wait."""
+        return txn.column(
+            """
+            SELECT destination_nid FROM outgoing_edus WHERE type = %s
+            GROUP BY destination_nid HAVING COUNT(*) > %s""",
+            (type_, most),
+        )
+
+    def drop_old_edus(self, txn: Transaction, type_: str, *, before_ms: int) -> int:
+        """Those of a type that have waited since before that time; how many."""
+        return txn.execute("DELETE FROM outgoing_edus WHERE type = %s AND added_ms < %s", (type_, before_ms))
+
+    def drop_oldest_edus(self, txn: Transaction, destination_nid: int, type_: str, *, keep: int) -> int:
+        """All but the newest of a type; how many."""
+        return txn.execute(
+            """
+            DELETE FROM outgoing_edus WHERE destination_nid = %s AND type = %s AND edu_nid <= (
+                SELECT edu_nid FROM outgoing_edus WHERE destination_nid = %s AND type = %s
+                ORDER BY edu_nid DESC LIMIT 1 OFFSET %s)""",
+            (destination_nid, type_, destination_nid, type_, keep),
+        )
+
     def prune_edus(self, txn: Transaction) -> None:
-        """Drop contents that nobody waits for: all were replaced."""
+        """Drop contents that nobody waits for: all were replaced, or dropped."""
         txn.execute(
             """
             DELETE FROM edu_contents WHERE NOT EXISTS (

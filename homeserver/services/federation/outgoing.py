@@ -1,15 +1,15 @@
 """What the sender asks of the database, in few and small works."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from homeserver.protocol.ids import ServerName
-from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.cache import ByteCache
 from homeserver.runtime.database import Database, Transaction
+from homeserver.services.federation.kept_edus import KEPT
 from homeserver.services.federation.queue import DestinationQueue, Load, Skim
-from homeserver.services.federation.transaction_body import MOST_EDUS, MOST_PDUS, Pdus, edu, pdus_of
-from homeserver.storage.destinations import DestinationRow, DestinationStore, LoggedEdu, Progress
+from homeserver.services.federation.transaction_body import MOST_EDUS, MOST_PDUS, Pdus, pdus_of
+from homeserver.storage.destinations import DestinationRow, DestinationStore, LoggedEdu, NewEdu, Progress
 from homeserver.storage.outgoing import FOREVER, OutgoingStore, StoredReceipt
 
 PAGE = 500
@@ -136,12 +136,17 @@ class OutgoingEvents:
         """Forget events up to `upto` but those that one of the servers still has to get."""
         return await self._database.write(self._prune, servers, upto)
 
+    async def prune_edus(self, now_ms: int) -> int:
+        """Forget EDUs for servers that have not come for too long; how many."""
+        crowded = await self._database.read(self._crowded)
+        return await self._database.write(self._prune_edus, crowded, now_ms)
+
     def append_edu(
-        self, txn: Transaction, servers: Sequence[ServerName], type_: str, *, key: str, content: JsonObject
+        self, txn: Transaction, servers: Sequence[ServerName], edu: NewEdu, *, now_ms: int
     ) -> None:
         """Put an EDU in line; one with the same type and key that has not left yet is replaced."""
         nids = self._destinations.numbers(txn, servers, since=self._position())
-        self._destinations.add_edu(txn, list(nids.values()), type_, key, edu(type_, content))
+        self._destinations.add_edu(txn, list(nids.values()), edu, now_ms=now_ms)
 
     def _page(self, txn: Transaction, queue: DestinationQueue, position: int, failing_for_ms: int) -> _Page:
         assert queue.row is not None
@@ -173,6 +178,17 @@ class OutgoingEvents:
             self._destinations.log_sent(txn, row.nid, delivery.txn_id, delivery.body, keep=TRANSACTIONS_KEPT)
 
     def _prune(self, txn: Transaction, servers: Sequence[ServerName], upto: int) -> int:
-        self._destinations.prune_edus(txn)
         upto = min([upto, *(row.sent_nid for row in self._destinations.of(txn, servers))])
         return self._outgoing.prune(txn, upto)
+
+    def _crowded(self, txn: Transaction) -> dict[str, list[int]]:
+        return {type_: self._destinations.crowded_by(txn, type_, kept.most) for type_, kept in KEPT.items()}
+
+    def _prune_edus(self, txn: Transaction, crowded: Mapping[str, Sequence[int]], now_ms: int) -> int:
+        store, dropped = self._destinations, 0
+        for type_, kept in KEPT.items():
+            dropped += store.drop_old_edus(txn, type_, before_ms=now_ms - kept.for_ms)
+            for nid in crowded[type_]:
+                dropped += store.drop_oldest_edus(txn, nid, type_, keep=kept.most)
+        store.prune_edus(txn)
+        return dropped

@@ -22,17 +22,19 @@ from homeserver.runtime.clock import Clock, DelayedCall
 from homeserver.runtime.database import Transaction
 from homeserver.runtime.tasks import Tasks
 from homeserver.services.federation.destinations import Destinations
+from homeserver.services.federation.kept_edus import KEPT
 from homeserver.services.federation.lines import Line, Lines, LineSettings
 from homeserver.services.federation.outgoing import Delivery, OutgoingEvents
 from homeserver.services.federation.queue import DestinationQueue, Load, Receipts
 from homeserver.services.federation.transaction_body import (
     MOST_EDUS,
     MOST_PDUS,
+    edu,
     transaction_body,
     transaction_id,
 )
 from homeserver.services.streams import Change, Streams
-from homeserver.storage.destinations import DestinationRow, LoggedEdu, Progress
+from homeserver.storage.destinations import DestinationRow, LoggedEdu, NewEdu, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -132,11 +134,13 @@ class FederationSender:
     def append_edu(
         self, txn: Transaction, servers: Sequence[ServerName], type_: str, *, key: str, content: JsonObject
     ) -> None:
-        """An EDU that must arrive, in the write of what it tells: messages to devices, changes of devices.
+        """An EDU that must arrive, in the write of what it tells: one of the kinds in `kept_edus`.
 
         `key` names what it is about: while it waits, a later one of that type and key takes its place.
         """
-        self._outgoing.append_edu(txn, servers, type_, key=key, content=content)
+        assert type_ in KEPT, f"Nobody has said for how long {type_} waits"
+        new = NewEdu(type_, key, edu(type_, content))
+        self._outgoing.append_edu(txn, servers, new, now_ms=self._clock.now_ms())
         txn.after_commit(self._wake_for_edus, list(servers))
 
     def wake(self, server: ServerName) -> None:
@@ -366,6 +370,12 @@ class FederationSender:
             waiting = self._destinations.recently_failed(self._outgoing.catch_up.in_order_ms)
             upto = self._streams.position
             self._tasks.start("prune", self._outgoing.prune([*self._queues, *waiting], upto))
+            self._tasks.start("drop EDUs that nobody fetched", self._drop_edus())
+
+    async def _drop_edus(self) -> None:
+        dropped = await self._outgoing.prune_edus(self._clock.now_ms())
+        if dropped:
+            logger.warning("%d EDUs are dropped: servers that they are for have not come for long", dropped)
 
 
 def _load(queue: DestinationQueue, logged: list[LoggedEdu]) -> Load:

@@ -7,7 +7,7 @@ import pytest
 
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.runtime.database import Database, Transaction
-from homeserver.storage.destinations import DestinationStore, Failing, Progress
+from homeserver.storage.destinations import DestinationStore, Failing, NewEdu, Progress
 from homeserver.storage.outgoing import FOREVER, OutgoingStore
 from homeserver.storage.staged_events import NewlyStaged, StagedEventStore
 from tests.support.running import result
@@ -136,7 +136,7 @@ def test_who_was_left_behind(do: Do, outgoing: OutgoingStore, destinations: Dest
     assert do(outgoing.left_behind, ServerName("here")) == [A]
     do(destinations.save_progress, [Progress(A, 11, 11, None)])
     assert do(outgoing.left_behind, ServerName("here")) == []
-    do(destinations.add_edu, [nid_of(do, destinations, B)], "m.x", "key", b"{}")
+    do(destinations.add_edu, [nid_of(do, destinations, B)], NewEdu("m.x", "key", b"{}"), now_ms=0)
     assert do(outgoing.left_behind, ServerName("here")) == [B]
 
 
@@ -231,16 +231,38 @@ def test_an_edu_is_replaced_by_a_later_one_and_shared_by_destinations(
     do: Do, destinations: DestinationStore
 ) -> None:
     nids = list(do(destinations.numbers, [A, B], since=0).values())
-    do(destinations.add_edu, nids, "m.x", "key", b"1")
-    do(destinations.add_edu, nids, "m.x", "other", b"2")
+    do(destinations.add_edu, nids, NewEdu("m.x", "key", b"1"), now_ms=0)
+    do(destinations.add_edu, nids, NewEdu("m.x", "other", b"2"), now_ms=0)
     (first, second) = do(destinations.edus, nids[0], limit=10)
-    do(destinations.add_edu, nids[:1], "m.x", "key", b"3")
+    do(destinations.add_edu, nids[:1], NewEdu("m.x", "key", b"3"), now_ms=0)
     do(destinations.remove_edus, nids[0], [first.nid, second.nid])
     assert [edu.content for edu in do(destinations.edus, nids[0], limit=10)] == [b"3"]
     assert [edu.content for edu in do(destinations.edus, nids[1], limit=10)] == [b"1", b"2"]
     do(destinations.remove_edus, nids[1], [first.nid, second.nid])
     do(destinations.prune_edus)
     assert do(lambda txn: txn.column("SELECT content FROM edu_contents")) == [b"3"]
+
+
+def test_edus_end_by_age_and_number(do: Do, destinations: DestinationStore) -> None:
+    gone, there = do(destinations.numbers, [A, B], since=0).values()
+    for number in range(5):
+        edu = NewEdu("m.x", str(number), b"%d" % number)
+        do(destinations.add_edu, [gone] if number else [gone, there], edu, now_ms=number * 100)
+    do(destinations.add_edu, [gone], NewEdu("m.y", "0", b"y"), now_ms=0)
+    assert do(destinations.crowded_by, "m.x", 5) == []
+    assert do(destinations.crowded_by, "m.x", 4) == [gone]
+    assert do(destinations.drop_oldest_edus, gone, "m.x", keep=5) == 0
+    assert do(destinations.drop_oldest_edus, gone, "m.x", keep=3) == 2
+    assert do(destinations.drop_old_edus, "m.x", before_ms=300) == 2
+    assert [edu.content for edu in do(destinations.edus, gone, limit=10)] == [b"3", b"4", b"y"]
+    assert do(destinations.edus, there, limit=10) == []
+
+
+def test_an_edu_is_as_old_as_what_it_was_replaced_by(do: Do, destinations: DestinationStore) -> None:
+    (nid,) = do(destinations.numbers, [A], since=0).values()
+    for now_ms in (0, 500):
+        do(destinations.add_edu, [nid], NewEdu("m.x", "key", b"{}"), now_ms=now_ms)
+    assert do(destinations.drop_old_edus, "m.x", before_ms=500) == 0
 
 
 def test_trouble_and_its_end(do: Do, destinations: DestinationStore) -> None:

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from homeserver.protocol.ids import ServerName
 from homeserver.runtime.database import Transaction
+from homeserver.services.federation.kept_edus import KEPT
 from tests.support.destinations import Destination, join_from, leave_from, refusal
 from tests.support.people import Person
 from tests.support.running import result
@@ -227,6 +230,39 @@ def test_messages_to_devices_come_before_other_edus_and_at_most_a_hundred_togeth
     first, second = [[edu["edu_type"] for edu in taken.body["edus"]] for taken in far.taken]
     assert first == ["m.direct_to_device"] * 80 + ["m.device_list_update"] * 20
     assert second == ["m.device_list_update"] * 60
+
+
+@pytest.mark.parametrize("type_", sorted(KEPT))
+def test_edus_wait_only_so_long_for_a_server_that_does_not_come(
+    server: WholeServer, alice: Person, room: str, far: Destination,
+    type_: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(KEPT, type_, KEPT[type_]._replace(for_ms=7_200_000))
+    server.network.down.add("far")
+    append(server, ["far"], "old", {"is": "old"}, type_)
+    server.time.advance(3_600)
+    append(server, ["far"], "new", {"is": "new"}, type_)
+    server.time.advance(5_400)
+    server.network.heal()
+    server.time.advance(86_400)
+    assert far.edus(type_) == [{"is": "new"}]
+
+
+@pytest.mark.parametrize("type_", sorted(KEPT))
+def test_of_too_many_edus_that_wait_the_newest_arrive(
+    server: WholeServer, alice: Person, room: str, far: Destination,
+    type_: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(KEPT, type_, KEPT[type_]._replace(most=5))
+    server.network.down.add("far")
+    for number in range(12):
+        append(server, ["far"], str(number), {"n": number}, type_)
+    server.time.advance(600)
+    assert "7 EDUs are dropped" in caplog.text
+    assert result(server.database.read(lambda txn: txn.value("SELECT COUNT(*) FROM edu_contents"))) == 5
+    server.network.heal()
+    server.time.advance(86_400)
+    assert [edu["n"] for edu in far.edus(type_)] == [7, 8, 9, 10, 11]
 
 
 def test_an_edu_that_is_refused_is_given_up_and_the_rest_arrives(

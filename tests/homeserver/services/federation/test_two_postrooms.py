@@ -129,7 +129,7 @@ def test_a_transaction_that_got_lost_is_noticed_and_fetched(
     async def receive(origin: str, content: Any) -> None:
         got.append(content["n"])
 
-    other.services.traffic.incoming.register("org.example.lasting", receive)
+    other.services.traffic.incoming.register("m.direct_to_device", receive)
     for number in (1, 2, 3):
         append(server, number)
         server.time.advance(3)
@@ -143,7 +143,7 @@ def append(server: WholeServer, number: int) -> None:
     sender = server.services.traffic.sender
     result(
         server.database.write(
-            sender.append_edu, ["other"], "org.example.lasting", key=str(number), content={"n": number}
+            sender.append_edu, ["other"], "m.direct_to_device", key=str(number), content={"n": number}
         )
     )
 
