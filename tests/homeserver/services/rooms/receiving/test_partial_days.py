@@ -8,7 +8,7 @@ import pytest
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import RoomId
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
-from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded
+from tests.homeserver.services.rooms.receiving.partly_known import PartlyKnown
 from tests.support.federation import Federation
 from tests.support.people import path
 from tests.support.running import Running
@@ -16,38 +16,24 @@ from tests.support.running import Running
 LAZY = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}})
 
 
-class Days:
-    """Carol of `one` and Zoe of `three` are in Alice's room; Bob of `two`, who comes, knows neither."""
+class Days(PartlyKnown):
+    """Carol of `one` and Zoe of `three` are in the room; Bob, who comes, knows neither."""
 
     def __init__(self, federation: Federation) -> None:
-        self.federation = federation
-        self.alice, self.bob, self.room = crowded(federation)
+        super().__init__(federation)
         one, three = federation.servers("one", "three")
-        self.two = federation.all["two"]
         self.carol, self.zoe = one.register("carol"), three.register("zoe")
         self.carol.join(self.room)
         federation.join(self.zoe, self.room, via="one")
         federation.settle()
-        self.withheld = Withheld(federation)
-        self.bob.ask("POST", path("join", self.room), {}, via="one")
-        federation.settle(1)
-        assert self.is_partial
+        self.come_in()
         known = self.two.services.rooms.rooms.find(RoomId(self.room))
         assert known is not None
         assert not known.joined & {self.carol.user_id, self.zoe.user_id}
-        self.bob.sync()
-
-    @property
-    def is_partial(self) -> bool:
-        return self.two.services.rooms.receiving.is_partial(RoomId(self.room))
 
     def complete(self) -> None:
-        self.withheld.is_open = True
-        self.federation.time.advance(1_300)
-        self.federation.settle()
-        assert not self.is_partial
+        super().complete()
         assert self.federation.state_of(self.room, "two") == self.federation.state_of(self.room, "one")
-        self.federation.check_memory(self.room, "two")
 
 
 @pytest.fixture

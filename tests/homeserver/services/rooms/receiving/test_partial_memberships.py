@@ -6,44 +6,24 @@ from typing import Any
 import pytest
 
 from homeserver.protocol.ids import RoomId
+from tests.homeserver.services.rooms.receiving.partly_known import PartlyKnown
 from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded, members
 from tests.support.federation import Federation
-from tests.support.people import Person, path
+from tests.support.people import path
 
 
-class Lobby:
-    """Alice's crowded room on `one`, into which Bob of `two` has just come."""
+class Lobby(PartlyKnown):
+    """Bob has just come."""
 
     def __init__(self, federation: Federation) -> None:
-        self.federation = federation
-        self.alice, self.bob, self.room = crowded(federation)
-        self.two = federation.all["two"]
-        self.withheld = Withheld(federation)
-        self.come(self.bob)
-        assert self.is_partial
-        self.bob.sync()
-
-    def come(self, person: Person) -> None:
-        person.ask("POST", path("join", self.room), {}, via="one")
-        self.federation.settle(1)
-
-    @property
-    def is_partial(self) -> bool:
-        return self.two.services.rooms.receiving.is_partial(RoomId(self.room))
-
-    def complete(self) -> None:
-        """The members become known; everybody has them now."""
-        self.withheld.is_open = True
-        self.federation.time.advance(1_300)
-        self.federation.settle()
-        assert not self.is_partial
+        super().__init__(federation)
+        self.come_in()
 
     def check(self, count: int) -> None:
         """Both servers agree, and so many are in the room."""
         federation, room = self.federation, self.room
         assert federation.state_of(room, "two") == federation.state_of(room, "one")
         assert members(self.two, room) == count
-        federation.check_memory(room, "two")
 
 
 @pytest.fixture

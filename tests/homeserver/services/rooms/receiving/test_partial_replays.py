@@ -8,19 +8,18 @@ from homeserver.protocol.events import Event
 from homeserver.protocol.ids import RoomId
 from homeserver.storage.events import ACCEPTED, REJECTED, SOFT_FAILED
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
-from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded
+from tests.homeserver.services.rooms.receiving.partly_known import PartlyKnown
 from tests.support.federation import Federation
 from tests.support.people import Person, path
 
 CREATE, LEVELS = ("m.room.create", ""), ("m.room.power_levels", "")
 
 
-class Stage:
-    """Alice's crowded room on `one`: Derek had power and has left, Elsie has some; Bob of `two` comes in."""
+class Stage(PartlyKnown):
+    """Derek had power and has left, Elsie has some."""
 
     def __init__(self, federation: Federation) -> None:
-        self.federation = federation
-        self.alice, self.bob, self.room = crowded(federation, count=20)
+        super().__init__(federation, count=20)
         one = federation.all["one"]
         self.derek, self.elsie = one.register("derek"), one.register("elsie")
         self.elsie.join(self.room)
@@ -34,13 +33,6 @@ class Stage:
 
     def member(self, person: Person) -> str:
         return self.federation.state_of(self.room, "one")["m.room.member", person.user_id]
-
-    def come_in(self) -> None:
-        self.withheld = Withheld(self.federation)
-        self.bob.request("POST", path("join", self.room), {}, via="one")
-        self.federation.settle(1)
-        assert self.federation.all["two"].services.rooms.receiving.is_partial(RoomId(self.room))
-        self.bob.sync()
 
     def by_derek(self, type_: str, state_key: str, content: dict[str, Any], *keys: tuple[str, str]) -> Event:
         """In the name of his old join."""
@@ -56,13 +48,6 @@ class Stage:
 
     def status(self, event: Event) -> int:
         return self.federation.events_of(self.room, "two")[event.event_id].status
-
-    def complete(self) -> None:
-        self.withheld.is_open = True
-        self.federation.time.advance(1_300)
-        self.federation.settle()
-        assert not self.federation.all["two"].services.rooms.receiving.is_partial(RoomId(self.room))
-        self.federation.check_memory(self.room, "two")
 
 
 @pytest.fixture
