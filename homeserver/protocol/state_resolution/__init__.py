@@ -11,10 +11,10 @@ from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import EventId
 from homeserver.protocol.room_versions import RoomVersion, StateResolution
 from homeserver.protocol.state_resolution import v1, v2
-from homeserver.protocol.state_resolution.conflicts import AuthChainDifference, StateMap, split
+from homeserver.protocol.state_resolution.conflicts import Agreed, Split, StateMap, conflict, split
 from homeserver.protocol.state_resolution.known_events import Fetch, KnownEvents
 
-__all__ = ["AuthChainDifference", "Fetch", "StateMap", "resolve"]
+__all__ = ["Agreed", "Fetch", "Split", "StateMap", "conflict", "decide", "resolve"]
 
 
 def resolve(
@@ -22,22 +22,28 @@ def resolve(
     state_sets: Sequence[StateMap],
     fetch: Fetch,
     *,
-    auth_chain_difference: AuthChainDifference | None = None,
     rejected: Container[EventId] = frozenset(),
 ) -> dict[StateKey, EventId]:
-    """The state that follows from several. Of no state sets, no state.
-
-    `fetch` answers those of the events it is asked for that exist; it is asked for each only once.
-    `auth_chain_difference` is a shortcut for a storage that knows the auth graph. `rejected` holds the IDs of
-    rejected events: what an event names in `auth_events` may not speak for it when it was itself rejected.
-    """
+    """The state that follows from several. Of no state sets, no state; the rest is as with `decide`."""
     if not state_sets:
         return {}
-    parts = split(state_sets)
+    parts, unconflicted = split(state_sets)
+    return unconflicted | decide(version, parts, fetch, rejected=rejected)
+
+
+def decide(
+    version: RoomVersion, parts: Split, fetch: Fetch, *, rejected: Container[EventId] = frozenset()
+) -> dict[StateKey, EventId]:
+    """What stands beside that on which the state sets agree.
+
+    `fetch` answers those of the events it is asked for that exist; it is asked for each only once. `rejected`
+    holds the IDs of rejected events: what an event names in `auth_events` may not speak for it when it was
+    itself rejected.
+    """
     if not parts.conflicted:
-        return parts.unconflicted
+        return {}
     events = KnownEvents(fetch, rejected)
     if version.state_resolution is StateResolution.V1:
         return v1.resolve(parts, events)
     steps = v2.V2 if version.state_resolution is StateResolution.V2 else v2.V2_1
-    return v2.resolve(steps, parts, events, auth_chain_difference)
+    return v2.resolve(steps, parts, events)

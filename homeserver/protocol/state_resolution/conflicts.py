@@ -7,7 +7,7 @@ https://spec.matrix.org/latest/rooms/v12/#definitions
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import EventId
@@ -15,19 +15,45 @@ from homeserver.protocol.state_resolution.known_events import KnownEvents
 
 StateMap: TypeAlias = Mapping[StateKey, EventId]
 
-AuthChainDifference: TypeAlias = Callable[[Sequence[Set[EventId]], Set[EventId]], Set[EventId]]
-"""Given what each state set holds beyond the common events, and the common events: the events that are in the
-auth chains of some of the sets but not of all. A set's chain includes the set itself.
+Holder: TypeAlias = Callable[[StateKey], EventId | None]
+"""The event that holds a key."""
 
-A storage that keeps the auth graph answers this faster than it can hand out the events.
-"""
+
+class Agreed(Protocol):
+    """What all state sets hold: most of a room. A storage may answer this without reading all of it."""
+
+    def holder(self, key: StateKey) -> EventId | None:
+        """The event that all hold; None: none does, or they differ."""
+
+    def holds(self, event_id: EventId) -> bool:
+        """Is it one of these? Asked only of events that were fetched."""
+
+    def resting_on(self, event_ids: Set[EventId]) -> Iterable[EventId]:
+        """At least those of these that have any of the others, which were fetched, in their auth chains."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedMap:
+    """The same of state maps."""
+
+    state: StateMap
+    ids: frozenset[EventId]
+
+    def holder(self, key: StateKey) -> EventId | None:
+        return self.state.get(key)
+
+    def holds(self, event_id: EventId) -> bool:
+        return event_id in self.ids
+
+    def resting_on(self, event_ids: Set[EventId]) -> Iterable[EventId]:
+        return self.ids
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
     """State sets, taken apart."""
 
-    unconflicted: dict[StateKey, EventId]
+    agreed: Agreed
     conflicted: dict[StateKey, set[EventId]]
     """For each key on which the sets differ, or that some lack, all its events."""
     held: tuple[frozenset[EventId], ...]
@@ -38,37 +64,42 @@ class Split:
         return set().union(*self.conflicted.values())
 
 
-def split(state_sets: Sequence[StateMap]) -> Split:
-    """The unconflicted state map and the conflicted state set of at least one state set."""
+def split(state_sets: Sequence[StateMap]) -> tuple[Split, dict[StateKey, EventId]]:
+    """At least one state set, taken apart, and its unconflicted state map."""
     first, *others = state_sets
-    conflicted: dict[StateKey, set[EventId]] = {}
+    differing: set[StateKey] = set()
     for other in others:
-        if other is first:
-            continue
-        differing = [key for key, event_id in other.items() if first.get(key) != event_id]
-        differing += first.keys() - other.keys()
-        for key in differing:
-            events = conflicted.setdefault(key, set())
-            events.update(state[key] for state in (first, other) if key in state)
-    unconflicted = {key: event_id for key, event_id in first.items() if key not in conflicted}
-    held = (frozenset(state[key] for key in conflicted if key in state) for state in state_sets)
-    return Split(unconflicted, conflicted, tuple(dict.fromkeys(held)))
+        if other is not first:
+            differing.update(key for key, event_id in other.items() if first.get(key) != event_id)
+            differing |= first.keys() - other.keys()
+    unconflicted = {key: event_id for key, event_id in first.items() if key not in differing}
+    agreed = AgreedMap(unconflicted, frozenset(unconflicted.values()))
+    held = [{key: state[key] for key in differing if key in state} for state in state_sets]
+    return conflict(agreed, held), unconflicted
 
 
-def auth_chain_difference(
-    held: Sequence[Set[EventId]], common: Set[EventId], events: KnownEvents
-) -> set[EventId]:
-    """What is in the auth chain of some state set but not of all; see AuthChainDifference.
+def conflict(agreed: Agreed, held: Sequence[StateMap]) -> Split:
+    """Of each state set, in `held`, the keys on which not all agree."""
+    conflicted: dict[StateKey, set[EventId]] = {}
+    for state in held:
+        for key, event_id in state.items():
+            conflicted.setdefault(key, set()).add(event_id)
+    return Split(agreed, conflicted, tuple(dict.fromkeys(frozenset(state.values()) for state in held)))
 
-    Whatever a common event rests on is in every chain, so nothing below one is visited unless something
-    remains that could be there. Of the events in `held`, some may be answered although all chains have them.
+
+def auth_chain_difference(held: Sequence[Set[EventId]], agreed: Agreed, events: KnownEvents) -> set[EventId]:
+    """What is in the auth chain of some state set but not of all, beyond what the sets hold themselves.
+
+    `held`: what each set holds beyond the agreed events. Whatever an agreed event rests on is in every chain,
+    so nothing below one is visited unless something remains that could be there.
     """
     conflicted = set().union(*held)
-    chain = events.auth_chain(conflicted, stop_at=common)
+    chain = events.auth_chain(conflicted, stop_at=agreed.holds)
     everyone = (1 << len(held)) - 1
-    difference = {event_id for event_id, sets in _reachability(chain, held).items() if sets != everyone}
-    if difference - conflicted:
-        _drop_chain_of(common, difference, events)
+    reached = _reachability(chain, held)
+    difference = {event_id for event_id, sets in reached.items() if sets != everyone} - conflicted
+    if difference:
+        _drop_chain_of(agreed.resting_on(difference), difference, events)
     return difference
 
 

@@ -47,18 +47,22 @@ class KnownEvents:
         return () if event is None else event.auth_event_ids
 
     def auth_chain(
-        self, event_ids: Iterable[EventId], *, stop_at: Container[EventId] = frozenset()
+        self, event_ids: Iterable[EventId], *, stop_at: Callable[[EventId], bool] | None = None
     ) -> dict[EventId, tuple[EventId, ...]]:
         """These events and all they rest on, each with its `auth_events`; neither `stop_at` nor below."""
         chain: dict[EventId, tuple[EventId, ...]] = {}
-        frontier = {event_id for event_id in event_ids if event_id not in stop_at}
+        stopped: set[EventId] = set()
+        frontier = set(event_ids)
         while frontier:
             self.load(frontier)
             below: set[EventId] = set()
             for event_id in frontier:
-                chain[event_id] = self.auth_event_ids(event_id)
-                below.update(chain[event_id])
-            frontier = {event_id for event_id in below if event_id not in chain and event_id not in stop_at}
+                if stop_at is not None and stop_at(event_id):
+                    stopped.add(event_id)
+                else:
+                    chain[event_id] = self.auth_event_ids(event_id)
+                    below.update(chain[event_id])
+            frontier = below - chain.keys() - stopped
         return chain
 
     def accepted_auth_events(self, event: Event) -> dict[StateKey, Event]:

@@ -5,7 +5,7 @@ on another's, and when no event of an ordinary key is allowed, the one of least 
 https://spec.matrix.org/latest/rooms/v1/#state-resolution
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha1
 
 from homeserver.protocol.auth_rules import auth_keys, check
@@ -13,7 +13,7 @@ from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.event_types import JOIN_RULES, MEMBER, POWER_LEVELS
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import EventId
-from homeserver.protocol.state_resolution.conflicts import Split
+from homeserver.protocol.state_resolution.conflicts import Holder, Split
 from homeserver.protocol.state_resolution.known_events import KnownEvents
 
 _PASSES = (POWER_LEVELS, JOIN_RULES, MEMBER)
@@ -21,25 +21,31 @@ _PASSES = (POWER_LEVELS, JOIN_RULES, MEMBER)
 
 
 def resolve(parts: Split, events: KnownEvents) -> dict[StateKey, EventId]:
-    """The resolved state. That some state sets lack a key is no conflict if the others agree on it."""
-    resolved = dict(parts.unconflicted)
+    """What stands beside that on which the state sets agree.
+
+    That some lack a key is no conflict if the others agree on it.
+    """
+    decided: dict[StateKey, EventId] = {}
     conflicting: dict[StateKey, list[Event]] = {}
     for key, event_ids in parts.conflicted.items():
         if len(event_ids) == 1:
-            resolved[key] = next(iter(event_ids))
+            decided[key] = next(iter(event_ids))
         else:
             conflicting[key] = _by_depth(events.of(event_ids))
+
+    def holder(key: StateKey) -> EventId | None:
+        return decided.get(key) or parts.agreed.holder(key)
+
     for event_type in _PASSES:
-        decided = {
-            key: _last_allowed(candidates, resolved, events)
+        decided |= {
+            key: _last_allowed(candidates, holder, events)
             for key, candidates in conflicting.items()
             if key[0] == event_type and candidates
         }
-        resolved.update(decided)
     for key, candidates in conflicting.items():
         if key[0] not in _PASSES and candidates:
-            resolved[key] = _deepest_allowed(candidates, resolved, events)
-    return resolved
+            decided[key] = _deepest_allowed(candidates, holder, events)
+    return decided
 
 
 def _by_depth(candidates: Iterable[Event]) -> list[Event]:
@@ -52,33 +58,32 @@ def _sha1(event_id: EventId) -> str:
     return sha1(event_id.encode(), usedforsecurity=False).hexdigest()
 
 
-def _last_allowed(
-    candidates: list[Event], resolved: Mapping[StateKey, EventId], events: KnownEvents
-) -> EventId:
+def _last_allowed(candidates: list[Event], holder: Holder, events: KnownEvents) -> EventId:
     """Follow the candidates for as long as each is allowed where the one before it stands."""
-    first, *others = candidates
-    state = {**resolved, first.key: first.event_id}
+    last, *others = candidates
+
+    def present(key: StateKey) -> EventId | None:
+        return last.event_id if key == last.key else holder(key)
+
     for event in others:
-        if not _is_allowed(event, state, events):
+        if not _is_allowed(event, present, events):
             break
-        state[event.key] = event.event_id
-    return state[first.key]
+        last = event
+    return last.event_id
 
 
-def _deepest_allowed(
-    candidates: list[Event], resolved: Mapping[StateKey, EventId], events: KnownEvents
-) -> EventId:
+def _deepest_allowed(candidates: list[Event], holder: Holder, events: KnownEvents) -> EventId:
     for event in reversed(candidates):
-        if _is_allowed(event, resolved, events):
+        if _is_allowed(event, holder, events):
             return event.event_id
     return candidates[0].event_id
 
 
-def _is_allowed(event: Event, state: Mapping[StateKey, EventId], events: KnownEvents) -> bool:
+def _is_allowed(event: Event, holder: Holder, events: KnownEvents) -> bool:
     keys = auth_keys(
         event.version, type=event.type, sender=event.sender, state_key=event.state_key, content=event.content
     )
-    found = events.of(state[key] for key in keys if key in state)
+    found = events.of(event_id for key in keys if (event_id := holder(key)) is not None)
     try:
         check(event, {other.key: other for other in found})
     except MatrixError:  # an AuthFailure, or the event is too odd to be judged

@@ -6,7 +6,7 @@ power events, and a power event brings along what it rests on inside the full co
 https://spec.matrix.org/latest/rooms/v12/#state-resolution
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from homeserver.protocol.auth_rules import auth_keys, check
@@ -15,9 +15,9 @@ from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Event, StateKey
 from homeserver.protocol.ids import EventId
 from homeserver.protocol.state_resolution.conflicts import (
-    AuthChainDifference,
+    Agreed,
+    Holder,
     Split,
-    StateMap,
     auth_chain_difference,
     conflicted_subgraph,
 )
@@ -39,28 +39,22 @@ V2 = Steps(adds_subgraph=False, starts_empty=False)
 V2_1 = Steps(adds_subgraph=True, starts_empty=True)
 
 
-def resolve(
-    steps: Steps, parts: Split, events: KnownEvents, difference: AuthChainDifference | None = None
-) -> dict[StateKey, EventId]:
-    """The resolved state. `difference`, when given, replaces our own walk through the auth chains."""
-    full = _full_conflicted_set(steps, parts, events, difference)
+def resolve(steps: Steps, parts: Split, events: KnownEvents) -> dict[StateKey, EventId]:
+    """What stands beside that on which the state sets agree."""
+    full = _full_conflicted_set(steps, parts, events)
     events.load(auth_id for event in events.of(full) for auth_id in event.auth_event_ids)
-    state = {} if steps.starts_empty else dict(parts.unconflicted)
+    decided: dict[StateKey, EventId] = {}
+    under = None if steps.starts_empty else parts.agreed
     first = _power_events(full, events)
-    apply_allowed(power_order(first, events), state, events)
-    rest = mainline_order(full - first, state.get(POWER_LEVELS_KEY), events)
-    apply_allowed(rest, state, events)
-    return state | parts.unconflicted
+    apply_allowed(power_order(first, events), decided, under, events)
+    rest = mainline_order(full - first, _holder(decided, under)(POWER_LEVELS_KEY), events)
+    apply_allowed(rest, decided, under, events)
+    return {key: event_id for key, event_id in decided.items() if parts.agreed.holder(key) is None}
 
 
-def _full_conflicted_set(
-    steps: Steps, parts: Split, events: KnownEvents, difference: AuthChainDifference | None
-) -> set[EventId]:
-    conflicted, common = parts.conflicted_ids, set(parts.unconflicted.values())
-    if difference is None:
-        full = conflicted | auth_chain_difference(parts.held, common, events)
-    else:
-        full = conflicted | difference(parts.held, common)
+def _full_conflicted_set(steps: Steps, parts: Split, events: KnownEvents) -> set[EventId]:
+    conflicted = parts.conflicted_ids
+    full = conflicted | auth_chain_difference(parts.held, parts.agreed, events)
     if steps.adds_subgraph:
         full |= conflicted_subgraph(conflicted, events)
     return full
@@ -78,14 +72,27 @@ def _power_events(full: Set[EventId], events: KnownEvents) -> set[EventId]:
     return chosen
 
 
-def apply_allowed(ordered: Sequence[Event], state: dict[StateKey, EventId], events: KnownEvents) -> None:
-    """The iterative auth checks: put into `state`, one after the other, the events that it allows."""
+def apply_allowed(
+    ordered: Sequence[Event], decided: dict[StateKey, EventId], under: Agreed | None, events: KnownEvents
+) -> None:
+    """The iterative auth checks: put into `decided`, one after the other, the events that are allowed by it
+    and, where it has nothing, by what is `under` it.
+    """
+    holder = _holder(decided, under)
     keys = {event.event_id: _needed_keys(event) for event in ordered}
     events.load(auth_id for event in ordered for auth_id in event.auth_event_ids)
-    events.load(state[key] for needed in keys.values() for key in needed if key in state)
+    wanted = dict.fromkeys(key for needed in keys.values() for key in needed)
+    events.load(event_id for key in wanted if (event_id := holder(key)) is not None)
     for event in ordered:
-        if event.is_state and _is_allowed(event, keys[event.event_id], state, events):
-            state[event.key] = event.event_id
+        if event.is_state and _is_allowed(event, keys[event.event_id], holder, events):
+            decided[event.key] = event.event_id
+
+
+def _holder(decided: Mapping[StateKey, EventId], under: Agreed | None) -> Holder:
+    def holder(key: StateKey) -> EventId | None:
+        return decided.get(key) or (None if under is None else under.holder(key))
+
+    return holder
 
 
 def _needed_keys(event: Event) -> list[StateKey]:
@@ -94,12 +101,12 @@ def _needed_keys(event: Event) -> list[StateKey]:
     )
 
 
-def _is_allowed(event: Event, keys: Iterable[StateKey], state: StateMap, events: KnownEvents) -> bool:
+def _is_allowed(event: Event, keys: Iterable[StateKey], holder: Holder, events: KnownEvents) -> bool:
     """Do the rules allow it, given the state, and its own `auth_events` where the state has nothing?"""
     found: dict[StateKey, Event] = {}
     own: dict[StateKey, Event] | None = None
     for key in keys:
-        event_id = state.get(key)
+        event_id = holder(key)
         chosen = None if event_id is None else events.get(event_id)
         if chosen is None:
             if own is None:

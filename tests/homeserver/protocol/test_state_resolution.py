@@ -155,22 +155,6 @@ def test_v2_1_replays_what_lies_between_conflicted_events():
     assert resolved(room)[ban.key] == again.event_id
 
 
-def test_storage_may_answer_the_auth_difference(room):
-    fork = room.fork()
-    room.send(0, "m.room.member", ALICE, {"membership": "ban"}, BOB)
-    topic(room, fork, BOB, "bob was here")
-    asked = []
-
-    def difference(held, common):
-        asked.append((held, common))
-        return set().union(*held)
-
-    assert resolved(room, auth_chain_difference=difference) == resolved(room)
-    held, common = asked[0]
-    assert set(held) == {frozenset(state.values()) - common for state in room.branches}
-    assert common == set(room.branches[0].values()) & set(room.branches[1].values())
-
-
 def test_missing_events_are_as_if_nobody_had_named_them(room):
     fork = room.fork()
     lost = topic(room, 0, ALICE, "lost")

@@ -14,7 +14,7 @@ import orjson
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.errors import AuthFailure
 from homeserver.protocol.event_types import REDACTION
-from homeserver.protocol.events import Event, StateKey
+from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.runtime.concurrency import Gate
 from homeserver.runtime.database import Transaction
@@ -28,7 +28,7 @@ from homeserver.services.rooms.receiving.judging import check_by_state, keys_nee
 from homeserver.services.rooms.receiving.move_writing import MoveWriting
 from homeserver.services.rooms.receiving.patience import Turn
 from homeserver.services.rooms.receiving.ports import CannotJudge
-from homeserver.services.rooms.receiving.state_sets import NEW_EVENT, Branch, StateSets
+from homeserver.services.rooms.receiving.state_sets import NEW_EVENT, Branch, Resolved, StateSets
 from homeserver.services.rooms.receiving.stored_events import SOFT_FAILED, Aside, Stored, StoredEvents
 from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.room import Move, Room, Standing, hash_changed, hash_replacing
@@ -82,9 +82,10 @@ class _Meeting(NamedTuple):
     standing: tuple[int, frozenset[tuple[EventId, int]]]
     heads: Mapping[EventId, int]
     """The others, which stay."""
-    state: Mapping[StateKey, int]
+    state: Resolved
+    """Against the present state."""
     events: Mapping[int, Event]
-    """The state events of it that are not in the present state."""
+    """What is changed, as far as it is stored."""
     is_head: bool
     """Is the event one of the heads then?"""
 
@@ -233,13 +234,10 @@ class Forking:
         branches = [Branch(nid) for nid in heads.values()]
         if not is_followed:
             branches.append(Branch(state_nid, event if event.is_state else None))
-        state = await self._sets.state_of(room, branches)
+        state = await self._sets.resolved(room, branches, base_nid=room.state_nid)
         if _standing(room) != standing_at:
             return None
-        different = [
-            nid for key, nid in state.items() if _nid(room.state.get(key)) != nid and nid != NEW_EVENT
-        ]
-        events = await self._load(room, different)
+        events = await self._load(room, [nid for nid in state.changed.values() if nid != NEW_EVENT])
         return _Meeting(room, standing_at, heads, state, events, is_head=not is_followed)
 
     async def _load(self, room: Room, nids: Sequence[int]) -> dict[int, Event]:
@@ -298,7 +296,6 @@ class Forking:
         nid, position = telling.nid, telling.position
         expected_tip, parent_nid = room.tip, room.state_nid
         move, is_new = self._move(meeting, event, before, nid=nid, position=position)
-        was = dict(room.state) if is_new and move.removed else room.state
         levels = PowerLevels(dict(room.events)) if event.type == REDACTION else None
         room.move(position, move, self._ground.server_name)
         if judged.absent:
@@ -318,7 +315,7 @@ class Forking:
 
         def also(txn: Transaction) -> None:
             if is_new:
-                self._writing.state_set(txn, room, move, parent_nid, was)
+                self._writing.state_set(txn, room, move, parent_nid)
             self._writing.move(txn, room, move, built)
             if judged.absent:
                 self._writing.gap(txn, room, built, judged.absent)
@@ -332,13 +329,13 @@ class Forking:
         """(the move, whether its state set is a new one that is to be stored)."""
         room = meeting.room
         changed: list[tuple[Event, Standing]] = []
-        for key, event_nid in meeting.state.items():
+        for event_nid in meeting.state.changed.values():
             if event_nid == NEW_EVENT:
                 changed.append((event, Standing(nid, event.event_id, position)))
-            elif _nid(room.state.get(key)) != event_nid:
+            else:
                 other = meeting.events[event_nid]
                 changed.append((other, Standing(event_nid, other.event_id, position)))
-        removed = [key for key in room.state if key not in meeting.state]
+        removed = meeting.state.removed
         gone = [room.state[one.key].event_id for one, _ in changed if one.key in room.state]
         gone += [room.state[key].event_id for key in removed]
         hash_ = hash_changed(room.state_hash, gone, [one.event_id for one, _ in changed])
@@ -362,10 +359,6 @@ def _nothing(txn: Transaction) -> None:
 def _standing(room: Room) -> tuple[int, frozenset[tuple[EventId, int]]]:
     """Where the room stands: changes whenever its state or heads do."""
     return room.state_nid, frozenset(room.state_sets.items())
-
-
-def _nid(standing: Standing | None) -> int | None:
-    return None if standing is None else standing.nid
 
 
 def _hash_after(before: _Before, event: Event) -> int:

@@ -1,12 +1,11 @@
 """A room's move by an event beside others, as rows: in the event's own write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from homeserver.protocol.events import StateKey
 from homeserver.protocol.ids import EventId
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.built import Built
-from homeserver.services.rooms.room import Move, Room, Standing
+from homeserver.services.rooms.room import Move, Room
 from homeserver.storage.received_rooms import CurrentEntry
 from homeserver.storage.room_stores import RoomStores
 
@@ -17,16 +16,12 @@ class MoveWriting:
     def __init__(self, stores: RoomStores) -> None:
         self._stores = stores
 
-    def state_set(
-        self, txn: Transaction, room: Room, move: Move, parent_nid: int, was: Mapping[StateKey, Standing]
-    ) -> None:
-        """The set it moves to, as what it adds to the one before; `was`: the whole state before."""
+    def state_set(self, txn: Transaction, room: Room, move: Move, parent_nid: int) -> None:
+        """The set it moves to, as what it changes of the one before."""
         stores = self._stores
         number = stores.identifiers.state_key_nid
         added = {number(txn, event.key): standing.nid for event, standing in move.changed}
-        if move.removed:
-            kept = was.keys() - set(move.removed)
-            added, parent_nid = {number(txn, key): was[key].nid for key in kept} | added, 0
+        added |= {number(txn, key): 0 for key in move.removed}
         stores.state.append(
             txn, room.nid, nid=move.state_nid, parent_nid=parent_nid,
             hash_=move.state_hash.to_bytes(16, "little"), added=added,
