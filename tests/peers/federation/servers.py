@@ -6,6 +6,7 @@ server listens behind it.
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from enum import IntEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ federation:
   ca_file: {ca_file}
   allow_private_addresses: true
   presence: true
-  trusted_key_servers: []
+  trusted_key_servers: {notaries}
 """
 
 
@@ -64,8 +65,9 @@ class Peer(ServerProcess):
 
     def __init__(
         self, folder: Path, authority: Authority, host: str, *, proxied: bool = False,
-        database: str = "sqlite:///homeserver.db", place: Place | None = None,
+        database: str = "sqlite:///homeserver.db", place: Place | None = None, notaries: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self.notaries = list(notaries)
         with (place or Place()).entered():
             self.public_port = free_port(host)
             self.behind = free_port(host) if proxied else self.public_port
@@ -88,6 +90,7 @@ class PostroomPeer(Peer):
         return POSTROOM.format(
             name=self.name, host=self.host, port=self.port, behind=self.behind, database=self.database,
             certificate=self.certificate.certificate, key=self.certificate.key, ca_file=self.ca_file,
+            notaries=json.dumps(self.notaries),
         )  # fmt: skip
 
     def kept(self, room: str) -> dict[str, Kept]:
@@ -162,7 +165,7 @@ class SynapsePeer(Peer):
             "federation_custom_ca_list": [str(self.ca_file)],
             "ip_range_blacklist": [],
             "federation_ip_range_blacklist": [],
-            "trusted_key_servers": [],
+            "trusted_key_servers": [{"server_name": name} for name in self.notaries],
             "suppress_key_server_warning": True,
             "enable_registration": True,
             "enable_registration_without_verification": True,
