@@ -5,15 +5,19 @@ say because our database was restored from a backup, the server is asked for all
 Servers that name none are not asked, and those that cannot answer are not asked again.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from homeserver.protocol.errors import LimitExceeded, MatrixError
 from homeserver.protocol.ids import ServerName
 from homeserver.protocol.json_values import JsonObject
-from homeserver.remote.errors import RemoteError
+from homeserver.remote.errors import RemoteUnreachable
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.destinations import DestinationStore
+
+logger = logging.getLogger(__name__)
 
 MOST_ROUNDS = 20
 MOST_REMEMBERED = 10_000
@@ -40,6 +44,7 @@ class LostTransactions:
         self._watching: set[ServerName] = set()
         self._pulling: set[ServerName] = set()
         self._cannot: set[ServerName] = set()
+        self._unfetched: dict[ServerName, str] = {}
 
     def note(self, origin: ServerName, last_known: str | None) -> None:
         """`last_known`: None when nothing is missing, else the last transaction of it that we know."""
@@ -48,6 +53,7 @@ class LostTransactions:
                 self._watching.clear()
             self._watching.add(origin)
             self._tasks.start("note who watches transactions", self._watch(origin))
+        last_known = self._unfetched.pop(origin, last_known)
         if last_known is not None and origin not in self._pulling and origin not in self._cannot:
             self._pulling.add(origin)
             self._tasks.start(f"fetch lost transactions of {origin}", self._pull(origin, last_known))
@@ -69,7 +75,12 @@ class LostTransactions:
                         return
                     await self._take(origin, txn_id, body)
                     last_known = txn_id
-        except RemoteError:
+        except (RemoteUnreachable, LimitExceeded):  # the next transaction reminds us
+            if len(self._unfetched) >= MOST_REMEMBERED:
+                self._unfetched.clear()
+            self._unfetched[origin] = last_known
+        except MatrixError as error:
+            logger.info("What %s sent before cannot be fetched: %s", origin, error)
             if len(self._cannot) >= MOST_REMEMBERED:
                 self._cannot.clear()
             self._cannot.add(origin)
