@@ -34,11 +34,19 @@ class OutgoingStore:
 
     # Written with the event
 
-    def add(self, txn: Transaction, room_nid: int, event_nid: int, besides: ServerName | None) -> None:
-        """The event goes out, to all but `besides`."""
+    def add(
+        self, txn: Transaction, room_nid: int, event_nid: int, besides: ServerName | None,
+        outlier_nid: int | None = None,
+    ) -> None:  # fmt: skip
+        """The event goes out, to all but `besides`.
+
+        `outlier_nid`: its own, where it was an outlier until now; then `event_nid` is its turn only.
+        """
         txn.execute(
-            "INSERT INTO outgoing_events (event_nid, room_nid, besides) VALUES (%s, %s, %s)",
-            (event_nid, room_nid, besides),
+            """
+            INSERT INTO outgoing_events (event_nid, room_nid, besides, outlier_nid)
+            VALUES (%s, %s, %s, %s)""",
+            (event_nid, room_nid, besides, outlier_nid),
         )
 
     def address(
@@ -118,7 +126,18 @@ class OutgoingStore:
         for start in range(0, len(nids), MANY):
             some = nids[start : start + MANY]
             found.update(txn.rows(f"SELECT nid, raw FROM events WHERE nid IN ({marks(some)})", some))
+            others = [nid for nid in some if nid not in found]
+            if others:
+                found.update(self._outliers(txn, others))
         return found
+
+    def _outliers(self, txn: Transaction, nids: Sequence[int]) -> list[tuple[int, bytes]]:
+        return txn.rows(
+            f"""
+            SELECT o.event_nid, e.raw FROM outgoing_events AS o JOIN events AS e ON e.nid = o.outlier_nid
+            WHERE o.event_nid IN ({marks(nids)})""",
+            nids,
+        )
 
     def left_behind(self, txn: Transaction, server_name: ServerName) -> list[ServerName]:
         """Servers for whom an event, an EDU or a receipt of a user of `server_name` waits."""

@@ -90,7 +90,7 @@ class Traffic:
         for built in batch:
             outgoing = built.outgoing
             if outgoing is not None:
-                self.sender.note(built.new.nid, built.event.raw, outgoing.servers, outgoing.besides)
+                self.sender.note(built.position, built.event.raw, outgoing.servers, outgoing.besides)
         if self.presence is not None:
             self.presence.note_events(room, batch)
 

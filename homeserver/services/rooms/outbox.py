@@ -46,11 +46,14 @@ class Outbox:
         room.told_servers = servers
         return Outgoing(servers, besides, is_recorded)
 
-    def store(self, txn: Transaction, room_nid: int, event_nid: int, outgoing: Outgoing) -> None:
-        """Note it, in the write that stores the event."""
+    def store(
+        self, txn: Transaction, room_nid: int, position: int, outgoing: Outgoing, *, event_nid: int
+    ) -> None:
+        """Note it, in the write that stores the event. `position`: its nid, unless it was an outlier."""
         if not outgoing.is_recorded:
-            self._store.address(txn, room_nid, event_nid, outgoing.servers)
-        self._store.add(txn, room_nid, event_nid, outgoing.besides)
+            self._store.address(txn, room_nid, position, outgoing.servers)
+        outlier_nid = None if event_nid == position else event_nid
+        self._store.add(txn, room_nid, position, outgoing.besides, outlier_nid)
 
     def _uninvited(self, room: Room, event: Event) -> ServerName | None:
         """The server of a user whose invite or knock ends here: it may have nobody in the room."""

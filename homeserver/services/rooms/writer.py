@@ -391,7 +391,7 @@ class RoomWriter:
             assert built.levels is not None
             self._redactions.redact(txn, new.nid, built.event, built.redacts, built.levels)
         if built.outgoing is not None:
-            self._outbox.store(txn, room_nid, new.nid, built.outgoing)
+            self._outbox.store(txn, room_nid, built.position, built.outgoing, event_nid=new.nid)
         if built.outcome is not None:
             stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)
 
