@@ -173,6 +173,8 @@ def check_tls(config: Config) -> Iterator[Finding]:
         days = days_left_at(host, target.port or 443)
     except OSError as error:
         advice = "Clients refuse such a server: check the certificate chain and that it names this host."
+        if not isinstance(error, ssl.SSLError):
+            advice = "Clients look for the server there, unless `public_url` says another place."
         yield Finding("TLS", "fail", f"{config.client_url}: {reason(error)}", advice)
         return
     yield expiry_finding(f"certificate of {host}", days)

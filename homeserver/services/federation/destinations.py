@@ -26,6 +26,8 @@ SAVE_AFTER_S = 2.0
 RETRY_STEP_S = 1.0
 MOST_IN_TROUBLE = 50_000
 MOST_COUNTED = 10_000
+NOT_A_DESTINATION = 0
+"""The number of a server that has no row."""
 FIRST_EXTRA_TRY_S = 1.0
 EXTRA_TRIES_EVERY_S = 60.0
 """A server that speaks to us is tried so soon after its last failure, and then at most so often for it."""
@@ -218,19 +220,20 @@ class Destinations:
         return await self._database.read(self._page, after, limit, in_trouble)
 
     async def get(self, server: ServerName) -> DestinationView:
-        """One server. Raises NotFound."""
+        """One server; also one that is only left alone. Raises NotFound."""
         await self.save()
-        found = await self._database.read(self._one, server)
+        found = await self._database.read(self._one, server) or self._stranger(server)
         if found is None:
             raise NotFound(f"This server shares no room with {server}, and never did")
         return found
 
     async def reset(self, server: ServerName) -> None:
         """Forget the failures and try at once. Raises NotFound."""
-        await self.get(server)
+        view = await self.get(server)
         if server in self._troubles:
             self._recover(server, wake=False)
-        self._ready(server)
+        if view.row.nid != NOT_A_DESTINATION:
+            self._ready(server)
         await self.save()
 
     async def block(self, server: ServerName, *, is_blocked: bool) -> None:
@@ -346,6 +349,17 @@ class Destinations:
     def _one(self, txn: Transaction, server: ServerName) -> DestinationView | None:
         rows = self._store.of(txn, [server])
         return self._view(txn, rows[0]) if rows else None
+
+    def _stranger(self, server: ServerName) -> DestinationView | None:
+        """A server that nothing is sent to, but which did not answer when it was asked something."""
+        one = self._troubles.get(server)
+        if one is None:
+            return None
+        row = DestinationRow(
+            NOT_A_DESTINATION, server, 0, 0, None, None, one.failing_since_ms, one.last_failure_ms,
+            one.failures, one.retry_at_ms, one.last_error, False, False,
+        )  # fmt: skip
+        return DestinationView(row, 0, 0)
 
     def _view(self, txn: Transaction, row: DestinationRow) -> DestinationView:
         waiting = self._outgoing.count_pending(txn, row.nid, after=row.sent_nid, most=MOST_COUNTED)

@@ -1,6 +1,8 @@
 """`postroom doctor` looks at everything around a server, and changes nothing."""
 
+import socket
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,14 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     listeners = "listeners: [{port: 8448, tls: {certificate: a.pem, key: a.pem}}]"
     found = doctor.check_tls(config(tmp_path, f"data_dir: .\n{listeners}", name="localhost"))
     assert verdicts(found)[0] == "fail"
+
+
+def test_nobody_listens_where_clients_look(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    found = list(doctor.check_tls(config(tmp_path, f"public_url: https://127.0.0.1:{port}")))
+    assert verdicts(found) == ["fail"]
+    assert "public_url" in found[0].advice
 
 
 def test_a_database_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -133,3 +133,23 @@ def test_a_server_nobody_shared_a_room_with_is_not_found(root: Person, server: W
     root.ask("GET", f"{DESTINATIONS}/stranger.example", refused="M_NOT_FOUND")
     root.ask("POST", f"{DESTINATIONS}/stranger.example/reset", refused="M_NOT_FOUND")
     root.ask("GET", f"{DESTINATIONS}/no_server_name", refused="M_INVALID_PARAM")
+
+
+def test_a_server_that_is_only_asked_things_can_be_asked_again_at_once(
+    server: WholeServer, alice: Person, root: Person, far: Destination
+) -> None:
+    """Nothing is sent to it, so it stands in no list; but people wait until it is no longer left alone."""
+    server.network.down.add("far")
+    alice.ask("GET", "/directory/room/%23den:far", refused="M_NOT_FOUND")
+    view = shown(root)
+    assert (view["failures"], view["waiting_events"]) == (1, 0)
+    assert view["retry_ts"] > server.time.now_ms()
+    server.network.down.clear()
+    asked = len(server.network.sent)
+    alice.ask("GET", "/directory/room/%23other:far", refused="M_NOT_FOUND")
+    assert len(server.network.sent) == asked
+    root.ask("POST", f"{DESTINATIONS}/far/reset")
+    alice.ask("GET", "/directory/room/%23third:far", refused="M_NOT_FOUND")
+    assert len(server.network.sent) > asked
+    root.ask("GET", f"{DESTINATIONS}/far", refused="M_NOT_FOUND")
+    assert root.ask("GET", DESTINATIONS)["destinations"] == []
