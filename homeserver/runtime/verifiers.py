@@ -19,12 +19,15 @@ from twisted.python.failure import Failure
 from homeserver.protocol.signatures import Proof
 from homeserver.runtime import verifier_process
 from homeserver.runtime.clock import Clock, DelayedCall
+from homeserver.runtime.concurrency import TimedOut, timeout
 from homeserver.runtime.verifier_process import LENGTH
 
 logger = logging.getLogger(__name__)
 
 IDLE_S = 30.0
 """After so long without work a process is ended: it holds some 12 MiB."""
+ANSWER_S = 60.0
+"""Something must be wrong with a process that is silent for so long."""
 PIPE_BYTES = 1024 * 1024
 """As much as Linux gives to anybody."""
 PROGRAM = str(Path(verifier_process.__file__))
@@ -56,7 +59,12 @@ class Verifiers:
         process = self._least_busy()
         if process is None:
             return False
-        return await process.ask(proofs)
+        try:
+            return await timeout(self._clock, ANSWER_S, process.ask(proofs))
+        except TimedOut:
+            logger.warning("A process that verifies signatures does not answer, and is ended")
+            process.end()
+            return False
 
     def stop(self) -> None:
         """End them; who still waits is told that nobody could be asked."""

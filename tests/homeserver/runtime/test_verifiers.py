@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from homeserver.protocol.signatures import Proof, SigningKey
 from homeserver.runtime import verifier_process
-from homeserver.runtime.verifiers import IDLE_S, Verifiers, _frame
+from homeserver.runtime.verifiers import ANSWER_S, IDLE_S, Verifiers, _frame
 from tests.support.clock import FakeClock
 from tests.support.running import Running
 
@@ -138,6 +138,15 @@ def test_what_a_process_that_dies_was_asked_is_not_vouched_for(
     assert asked.result() is False
     assert answer_of_one(processes, verifiers)
     assert len(processes.started) == 2
+
+
+def test_a_process_that_stays_silent_is_ended(
+    processes: Processes, verifiers: Verifiers, time: FakeClock
+) -> None:
+    asked = [Running(verifiers.are_good(proofs(5))) for _ in range(3)]
+    time.advance(ANSWER_S)
+    assert [one.result() for one in asked] == [False] * 3
+    assert processes.alive == []
 
 
 def test_processes_that_never_worked_are_not_begun_again(
