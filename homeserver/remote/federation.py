@@ -46,6 +46,8 @@ MEBIBYTE = 1024 * 1024
 LARGE = Effort(timeout_s=180.0, max_bytes=500 * MEBIBYTE)
 """State of large rooms: Synapse takes minutes to answer for the largest."""
 MEDIUM = Effort(timeout_s=60.0, max_bytes=50 * MEBIBYTE)
+PAGE = Effort(timeout_s=60.0, max_bytes=10 * MEBIBYTE)
+"""A hundred events of the greatest size, and room for what is around them."""
 QUICK = Effort(timeout_s=15.0)
 POLICY = Effort(timeout_s=15.0, max_bytes=64 * 1024)
 TRANSACTION = Effort(timeout_s=60.0, max_bytes=MEBIBYTE, insist=True)
@@ -254,7 +256,7 @@ class FederationClient:
             "GET",
             path_of(V1 + "/backfill/{}", room_id),
             query={"v": list(event_ids), "limit": limit},
-            effort=MEDIUM,
+            effort=PAGE,
         )
         return await answers.pdus_of_transaction(raw, self._clock)
 
@@ -276,7 +278,7 @@ class FederationClient:
             "min_depth": min_depth,
         }
         path = path_of(V1 + "/get_missing_events/{}", room_id)
-        raw = await self._requests.raw(destination, "POST", path, body=body, effort=MEDIUM)
+        raw = await self._requests.raw(destination, "POST", path, body=body, effort=PAGE)
         return await answers.missing_events_answer(raw, self._clock)
 
     async def timestamp_to_event(

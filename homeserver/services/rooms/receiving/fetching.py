@@ -16,7 +16,7 @@ from homeserver.protocol.ids import EventId, ServerName
 from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.concurrency import TimedOut, gather, timeout
+from homeserver.runtime.concurrency import FairLimit, TimedOut, gather, timeout
 from homeserver.services.rooms.receiving.checking import Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
 from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
@@ -43,6 +43,8 @@ MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""
 MOST_ONE_BY_ONE = 40
+WHOLE_STATES_AT_ONCE = 4
+"""Each may fill hundreds of megabytes of memory. Of one server only one."""
 MOST_AUTH_CHAIN = 20_000
 AT_ONCE = 5
 TOO_MANY_REQUESTS = 429
@@ -72,6 +74,7 @@ class Fetching:
         self._sets = parts.sets
         self._clock = parts.clock
         self.patience = parts.patience
+        self._whole_states: FairLimit[ServerName] = FairLimit(WHOLE_STATES_AT_ONCE, 1)
 
     async def missing_events(self, room: Room, event: Event, origin: ServerName, turn: Turn) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
@@ -139,7 +142,8 @@ class Fetching:
         known = await self._stored.known(ids)
         missing = [id_ for id_ in ids if id_ not in known]
         if len(missing) > MOST_ONE_BY_ONE:
-            return await self.whole_state_before(room, event_id, origin)
+            async with self._whole_states.place(origin):
+                return await self.whole_state_before(room, event_id, origin)
         key = RoomKey(room.room_id, room.nid, room.version)
         if missing:
             await self._keep(key, await self.one(key, missing, origin))

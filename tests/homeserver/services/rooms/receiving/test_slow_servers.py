@@ -3,6 +3,7 @@
 import pytest
 
 from homeserver.protocol.ids import ServerName
+from homeserver.services.rooms.receiving import fetching
 from tests.homeserver.services.rooms.receiving.conftest import Shared
 from tests.homeserver.services.rooms.receiving.test_gaps import pdus, quietly, without_missing_events
 from tests.support.federation import Federation
@@ -95,3 +96,32 @@ def test_an_honest_server_that_is_slow_gets_its_events_in(shared: Shared, carol:
     assert said[-1] in federation.accepted(shared.room, "one")
     assert len(asked) == 1
     federation.check_memory(shared.room, "one")
+
+
+def test_a_server_fills_the_memory_with_one_large_state_at_a_time(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = shared.federation
+    other = shared.alice.create_room(preset="public_chat")
+    federation.join(shared.bob, other, via="one")
+    quietly(shared, 0)
+    last = [[shared.bob.send(room, f"{number}") for number in range(2)][-1] for room in (shared.room, other)]
+    without_missing_events(shared)
+    monkeypatch.setattr(fetching, "MOST_ONE_BY_ONE", -1)
+    remote = federation.all["one"].services.rooms.receiving._intake._fetching._remote
+    state, under_way, most = remote.state, [0], [0]
+
+    async def late(*args: object) -> object:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        await federation.time.sleep(60)
+        under_way[0] -= 1
+        return await state(*args)
+
+    monkeypatch.setattr(remote, "state", late)
+    transaction(shared, last)
+    federation.time.advance(A_WHILE_S)
+
+    assert most == [1]
+    assert last[0] in federation.accepted(shared.room, "one")
+    assert last[1] in federation.accepted(other, "one")
