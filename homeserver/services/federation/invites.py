@@ -14,7 +14,6 @@ from homeserver.protocol.errors import (
     InvalidParam,
     InviteBlocked,
     MatrixError,
-    NotFound,
 )
 from homeserver.protocol.events import Event, parse_pdu
 from homeserver.protocol.ids import RoomId, ServerName, UserId, domain_of, is_user_id
@@ -188,7 +187,7 @@ class Invites:
             raise InvalidParam(f"{target[:300]!r} is not a user of this server")
         account = await self._database.look_up(self._ports.accounts.account, UserId(target))
         if account is None or account.is_deactivated:
-            raise NotFound(f"There is no user {target}")
+            raise Forbidden(f"There is no user {target}")
         if await self._ports.blocks(UserId(target), event.sender):
             raise InviteBlocked(f"{target} does not accept invites from {event.sender}")
 

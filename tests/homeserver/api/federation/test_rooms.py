@@ -413,7 +413,7 @@ BAD_INVITES: dict[str, tuple[dict[str, Any], str]] = {
     "a join": ({"content": {"membership": "join"}}, "M_INVALID_PARAM"),
     "a user elsewhere": ({"state_key": "@x:else.example"}, "M_INVALID_PARAM"),
     "no user": ({"state_key": "alice"}, "M_INVALID_PARAM"),
-    "nobody": ({"state_key": "@nobody:test"}, "M_NOT_FOUND"),
+    "nobody": ({"state_key": "@nobody:test"}, "M_FORBIDDEN"),
     "by another server": ({"sender": "@x:else.example"}, "M_INVALID_PARAM"),
     "by one of ours": ({"sender": "@alice:test"}, "M_INVALID_PARAM"),
     "another room": ({"room_id": "!x:evil.example"}, "M_INVALID_PARAM"),
