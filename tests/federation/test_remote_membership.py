@@ -225,7 +225,7 @@ def test_who_blocks_invites_is_not_bothered(alice: Person, bob: Person) -> None:
 def test_who_does_not_exist_is_not_invited(alice: Person, federation: Federation) -> None:
     federation.servers("two")
     room = alice.create_room()
-    alice.invite(room, "@nobody:two", refused="M_NOT_FOUND")
+    alice.invite(room, "@nobody:two", refused="M_FORBIDDEN")
     assert set(alice.members(room)) == {alice.user_id}
 
 
