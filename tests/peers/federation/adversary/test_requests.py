@@ -27,7 +27,7 @@ def test_requests_that_are_not_what_was_signed(alice: Person, room: str, mallory
     ]
     for lie in lies:
         answer = mallory.request("GET", target, **lie)
-        assert answer.status in (401, 403), (lie, answer.json)
+        assert answer.status == 401, (lie, answer.json)
     assert mallory.request("GET", target).status == 200
 
 
@@ -47,7 +47,7 @@ def test_a_body_of_another_origin(alice: Person, room: str, view: View, mallory:
         "pdus": [mallory.event(view, "x")],
         "edus": [],
     }
-    assert mallory.request("PUT", f"{V1}/send/other", body).status in (400, 401, 403)
+    assert mallory.request("PUT", f"{V1}/send/other", body).status == 403
 
 
 def test_duplicate_keys_in_a_request(alice: Person, room: str, view: View, mallory: Adversary) -> None:
@@ -67,7 +67,7 @@ def test_duplicate_keys_in_a_request(alice: Person, room: str, view: View, mallo
 )
 def test_bodies_that_are_no_transaction(mallory: Adversary, view: View, raw: bytes) -> None:
     answer = mallory.request("PUT", f"{V1}/send/x{len(raw)}{raw[:1].hex()}", raw=raw)
-    assert answer.status in (400, 401, 403), answer.json
+    assert answer.status == (400 if raw else 401), answer.json
 
 
 def test_a_transaction_replayed(alice: Person, room: str, view: View, mallory: Adversary) -> None:
