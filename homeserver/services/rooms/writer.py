@@ -7,7 +7,7 @@ A write is fenced by the room's tip: when anything else moved the room, or an ea
 same room failed, it is refused, the room is loaded afresh and the event is built again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -51,6 +51,16 @@ class Follower(Protocol):
     def __call__(self, room: Room, batch: Sequence[Built]) -> None: ...
 
 
+class Forks(Protocol):
+    """What to do about more heads than an event may name."""
+
+    async def close(self, room_id: RoomId) -> None:
+        """Bring them down to as many, if somebody here may."""
+
+    async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        """As `RoomWriter.append`, but one by one, each after some of the heads."""
+
+
 class RoomWriter:
     """Appends local events to rooms."""
 
@@ -69,18 +79,23 @@ class RoomWriter:
         self._last_creation_ms = 0
         self._policy = PolicySignatures(ground.client)
         self._redactions = Redactions(ground.stores)
-        self.close_forks: Callable[[Room], Awaitable[None]] = _leave_open
-        """Set by who can: brings a room down to as many heads as an event may name."""
+        self.forks: Forks | None = None
+        """Set by who can."""
 
     def follow(self, follower: Follower) -> None:
         self._followers.append(follower)
 
     async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
-        """Make the proposed events happen, all or none. Raises AuthFailure, TooLarge, RoomNotFound."""
+        """Make the proposed events happen, all or none. Raises AuthFailure, TooLarge, RoomNotFound.
+
+        One by one where nobody here may close forks.
+        """
         for attempt in range(ATTEMPTS):
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)
             if room.branches or room.held is not None:
                 room = await self._ready(room)
+                if len(room.heads) > MOST_HEADS and self.forks is not None:
+                    return await self.forks.append(room_id, proposals)
             try:
                 return await self._append(room, proposals)
             except StaleRoom:
@@ -91,8 +106,8 @@ class RoomWriter:
 
     async def _ready(self, room: Room) -> Room:
         """The room, once nobody holds it and it has no more forks than an event can close."""
-        if len(room.heads) > MOST_HEADS:
-            await self.close_forks(room)
+        if len(room.heads) > MOST_HEADS and self.forks is not None:
+            await self.forks.close(room.room_id)
         while room.held is not None:
             await room.held.wait()
         return self._rooms.find(room.room_id) or await self._rooms.load(room.room_id)
@@ -203,6 +218,8 @@ class RoomWriter:
         return self.applied(room, event, txn=proposal.txn)
 
     def _authorised(self, room: Room, proposal: Proposal) -> Event:
+        if len(room.heads) > MOST_HEADS:  # others forked it while something was read
+            raise StaleRoom
         memo_key = (proposal.sender, proposal.type)
         auth_ids = room.auth_memo.get(memo_key) if proposal.state_key is None else None
         names_hashes = room.version.event_id_format is EventIdFormat.EXPLICIT
@@ -219,8 +236,7 @@ class RoomWriter:
                 type=proposal.type, sender=proposal.sender, content=proposal.content,
                 state_key=proposal.state_key,
                 room_id=None if not room.state and room.version.room_id_is_create_hash else room.room_id,
-                prev_event_ids=room.heads if len(room.heads) <= MOST_HEADS else room.heads[-MOST_HEADS:],
-                auth_event_ids=auth_ids, depth=min(room.depth + 1, MOST_DEPTH),
+                prev_event_ids=room.heads, auth_event_ids=auth_ids, depth=min(room.depth + 1, MOST_DEPTH),
                 reference_hashes=reference_hashes(room, state or {}) if names_hashes else {},
                 origin_server_ts=proposal.origin_server_ts or self._clock.now_ms(), redacts=proposal.redacts,
             ),
@@ -394,7 +410,3 @@ class RoomWriter:
             self._outbox.store(txn, room_nid, built.position, built.outgoing, event_nid=new.nid)
         if built.outcome is not None:
             stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)
-
-
-async def _leave_open(room: Room) -> None:
-    """Nobody closes forks."""

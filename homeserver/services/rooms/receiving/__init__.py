@@ -104,8 +104,8 @@ class Receiving:
         self._joining = Joining(ground, rooms, writer, intake=intake, parts=parts, partial=self._partial)
         self._past = Past(ground, events, parts, fetching=fetching, forking=forking)
         self._outside = Outside(ground, rooms, user_rooms, stored)
-        self._closing = Closing(ground, rooms, intake=intake, forking=forking, parts=parts)
-        writer.close_forks = self._close_forks
+        self._closing = Closing(ground, rooms, events, intake=intake, forking=forking, parts=parts)
+        writer.forks = self._closing
 
     async def start(self) -> None:
         """Go on with joins that were not complete when the server stopped."""
@@ -212,9 +212,6 @@ class Receiving:
     async def close_forks(self, room_id: RoomId) -> None:
         """Write dummy events until at most ten forward extremities are left, if a local member may."""
         await self._closing.close(room_id)
-
-    async def _close_forks(self, room: Room) -> None:
-        await self._closing.close(room.room_id)
 
     async def _room(self, room_id: RoomId) -> Room:
         try:

@@ -1,18 +1,24 @@
 """Too many heads: our server says nothing, after all of them, so that they become one.
 
 Other servers do the same, with the same type of event. It is sent by a local member who may, and shown to
-nobody.
+nobody. Where none may, what our people say goes after a few of the heads, beside the others.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.auth_rules.selection import auth_keys
-from homeserver.protocol.errors import AuthFailure
+from homeserver.protocol.errors import AuthFailure, Forbidden, MatrixError
 from homeserver.protocol.event_types import DUMMY
 from homeserver.protocol.events import Draft, Event, build
 from homeserver.protocol.hashes import reference_hash
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.protocol.room_versions import EventIdFormat
+from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.policy import PolicySignatures
+from homeserver.services.rooms.proposals import Proposal
 from homeserver.services.rooms.receiving.fetching import Parts
 from homeserver.services.rooms.receiving.forking import Forking, Judged, Source
 from homeserver.services.rooms.receiving.intake import Intake
@@ -20,23 +26,35 @@ from homeserver.services.rooms.receiving.judging import check_by_state, keys_nee
 from homeserver.services.rooms.receiving.stored_events import Stored
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
+from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.writer import MOST_DEPTH, MOST_HEADS
 
 MOST_DUMMIES = 50
 
 
+class Drafted(NamedTuple):
+    """An event after some of the heads, allowed by the state set where these meet."""
+
+    event: Event
+    state_nid: int
+    auth: dict[EventId, Stored]
+
+
 class Closing:
-    """Writes dummy events."""
+    """Writes dummy events, and what our people say beside heads that stay open."""
 
     def __init__(
-        self, ground: RoomGround, rooms: Rooms, *, intake: Intake, forking: Forking, parts: Parts
-    ) -> None:
+        self, ground: RoomGround, rooms: Rooms, events: Events, *, intake: Intake, forking: Forking,
+        parts: Parts,
+    ) -> None:  # fmt: skip
         self._ground = ground
         self._rooms = rooms
+        self._events = events
         self._intake = intake
         self._forking = forking
         self._stored = parts.stored
         self._sets = parts.sets
+        self._policy = PolicySignatures(ground.client)
 
     async def close(self, room_id: RoomId) -> None:
         """Until an event can name all heads, or nobody here may send one."""
@@ -46,42 +64,75 @@ class Closing:
                 if len(room.heads) <= MOST_HEADS or not await self._close_some(room):
                     return
 
+    async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
+        """Make the proposed events happen, each after as many heads as it may name.
+
+        Raises what is wrong with the first that may not be; those before it stay.
+        """
+        async with self._intake.turns.hold(room_id):
+            return [await self._append(room_id, proposal) for proposal in proposals]
+
+    async def _append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent:
+        """The oldest heads are closed first; what these do not allow, the newest may."""
+        room = await self._rooms.load(room_id)
+        try:
+            drafted = await self._draft(room, proposal, room.heads[:MOST_HEADS])
+        except AuthFailure:
+            drafted = await self._draft(room, proposal, room.heads[-MOST_HEADS:])
+        if not await self._put_beside(room, drafted, proposal.txn):
+            raise Forbidden(f"The room as it is now does not allow {drafted.event.event_id}")
+        event = await self._events.by_id(drafted.event.event_id)
+        assert event is not None
+        return event
+
     async def _close_some(self, room: Room) -> bool:
-        prevs = room.heads[:MOST_HEADS]
-        known = await self._stored.known(prevs)
-        state_nid = await self._sets.set_of(room, [known[id_].state_after or 0 for id_ in prevs])
         for sender in self._senders(room):
-            event, auth = await self._draft(room, sender, prevs, state_nid)
             try:
-                own = [stored.event for stored in auth.values()]
-                check_by_state(event, {one.key: one for one in own}, own, is_partial=False)
+                drafted = await self._draft(room, Proposal(DUMMY, sender, {}), room.heads[:MOST_HEADS])
+                if await self._put_beside(room, drafted):
+                    return True
             except AuthFailure:
                 continue
-            judged = Judged(Source(self._ground.server_name, is_local=True), auth, (), None)
-            await self._forking.append(room.room_id, event, state_nid, judged)
-            return True
+            except MatrixError:  # the policy server's, or a busy room's: there will be another time
+                return False
         return False
+
+    async def _put_beside(self, room: Room, drafted: Drafted, txn: str | None = None) -> bool:
+        """False: the present state does not allow it."""
+        drafted = drafted._replace(event=await self._policy.signed(room, drafted.event))
+        source = Source(self._ground.server_name, is_local=True, txn=txn)
+        judged = Judged(source, drafted.auth, (), None)
+        return await self._forking.append(room.room_id, drafted.event, drafted.state_nid, judged)
 
     def _senders(self, room: Room) -> list[UserId]:
         """The few of our members with the most power: on another branch they may have less."""
         levels = PowerLevels(room.events)
         return sorted(room.joined_local, key=lambda user: (-levels.of_user(user), user))[:3]
 
-    async def _draft(
-        self, room: Room, sender: UserId, prevs: tuple[EventId, ...], state_nid: int
-    ) -> tuple[Event, dict[EventId, Stored]]:
-        """The event, and what its auth rules look at."""
-        keys = auth_keys(room.version, type=DUMMY, sender=sender, state_key=None, content={})
-        named = await self._sets.pick(state_nid, keys)
+    async def _draft(self, room: Room, proposal: Proposal, prevs: tuple[EventId, ...]) -> Drafted:
+        """The event after these heads. Raises AuthFailure when the state where they meet does not allow it:
+        then nothing was stored.
+        """
+        known = await self._stored.known(prevs)
+        nids = [known[id_].state_after or 0 for id_ in prevs]
+        keys = auth_keys(
+            room.version, type=proposal.type, sender=proposal.sender, state_key=proposal.state_key,
+            content=proposal.content,
+        )  # fmt: skip
+        named = await self._sets.pick_where(room, nids, keys)
         draft = Draft(
-            type=DUMMY, sender=sender, content={}, room_id=room.room_id, prev_event_ids=prevs,
+            type=proposal.type, sender=proposal.sender, content=proposal.content,
+            state_key=proposal.state_key, room_id=room.room_id, prev_event_ids=prevs,
             auth_event_ids=tuple(named), depth=min(room.depth + 1, MOST_DEPTH),
-            origin_server_ts=self._ground.clock.now_ms(),
-            reference_hashes=await self._hashes(room, [*prevs, *named]),
+            origin_server_ts=proposal.origin_server_ts or self._ground.clock.now_ms(),
+            redacts=proposal.redacts, reference_hashes=await self._hashes(room, [*prevs, *named]),
         )  # fmt: skip
         event = build(draft, room.version, self._ground.server_name, self._ground.key)
-        needed = await self._sets.pick(state_nid, keys_needed(event))
-        return event, await self._stored.load(room.version, needed)
+        needed = await self._sets.pick_where(room, nids, keys_needed(event))
+        auth = await self._stored.load(room.version, needed)
+        own = [stored.event for stored in auth.values()]
+        check_by_state(event, {one.key: one for one in own}, own, is_partial=False)
+        return Drafted(event, await self._sets.set_of(room, nids), auth)
 
     async def _hashes(self, room: Room, event_ids: list[EventId]) -> dict[EventId, str]:
         """Which only room versions 1 and 2 write down."""

@@ -54,6 +54,8 @@ class Source:
     """The server that hands us the event for us to pass on."""
     may_fill: bool = True
     is_local: bool = False
+    txn: str | None = None
+    """Of a local one: the transaction of the device that asked for it."""
     states_fetched: list[EventId] = field(default_factory=list)
     turn: Turn = field(default_factory=Turn)
 
@@ -199,7 +201,7 @@ class Forking:
                 if meeting is None or not self._is_current(meeting):
                     await self._database.write(_nothing)
                     continue
-                if not judged.source.is_local and not self._allows(room, event, judged):
+                if not self._allows(room, event, judged):
                     return False
                 await self._apply(meeting, event, before, judged, old_nid=known.nid if known else None)
                 return True
@@ -302,7 +304,7 @@ class Forking:
             room.last_gap, room.has_gaps = position, True
         moved = tuple(self._writer.member(room, user, position) for user in move.members)
         timeline, new, relation = records(
-            event, nid=nid, state_nid=before.state_nid, notify=telling.notify, txn=None,
+            event, nid=nid, state_nid=before.state_nid, notify=telling.notify, txn=source.txn,
             replaced=_replaced(before),
         )  # fmt: skip
         built = Built(
