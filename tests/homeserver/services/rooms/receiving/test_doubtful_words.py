@@ -6,7 +6,7 @@ import pytest
 
 from homeserver.protocol.errors import AuthFailure
 from homeserver.protocol.events import Event
-from homeserver.protocol.ids import EventId, ServerName
+from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.remote.federation_answers import StateIdsAnswer
 from homeserver.services.rooms.receiving import fetching
 from homeserver.services.rooms.room import Room
@@ -66,6 +66,26 @@ def test_a_lie_about_the_state_before_an_event_does_not_reject_it_for_good(
     assert set(said) <= shared.federation.accepted(shared.room, "one")
 
 
+def test_a_lie_about_the_state_before_history_does_not_reject_it_for_good(
+    shared: Shared, carol: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, receiving = shared.federation, shared.federation.all["one"].services.rooms.receiving
+    said = quietly(shared, 3)
+    federation.settle()
+    three_lies_about_the_state(shared, monkeypatch)
+    monkeypatch.setattr(fetching, "MOST_ROUNDS", 0)
+    receive(federation, "one", shared.room, pdus(shared, said[2:]), origin="two")
+
+    def backfilled(origin: str) -> list[str]:
+        room, history = RoomId(shared.room), pdus(shared, said[1:2])
+        found = result(receiving.backfilled(room, history, origin=ServerName(origin)))
+        return [event.event_id for event in found]
+
+    with pytest.raises(AuthFailure):
+        backfilled("three")
+    assert backfilled("two") == said[1:2]
+
+
 def test_what_comes_late_is_shown_also_if_it_authorises_what_came_before_it(
     shared: Shared, carol: Person
 ) -> None:
@@ -88,12 +108,18 @@ def test_what_comes_late_is_shown_also_if_it_authorises_what_came_before_it(
 
 def test_an_event_that_names_what_authorises_it_twice_is_rejected_each_time(shared: Shared) -> None:
     """Also when its sender said the same a moment ago."""
-    once = default_auth(True, shared.bob.user_id)
-    made_as = (shared.federation, "two", shared.room, "m.room.message", shared.bob.user_id)
-    for auth, expected in ((once, type(None)), ([*once, once[0]], AuthFailure)):
-        event = made(*made_as, {"body": f"by {len(auth)}"}, auth=auth)
-        outcome = receive(shared.federation, "one", shared.room, [event], origin="two")
-        assert isinstance(outcome[event.event_id], expected)
+    federation, room, bob = shared.federation, shared.room, shared.bob.user_id
+    once = default_auth(True, bob)
+    good = made(federation, "two", room, "m.room.message", bob, {"body": "good"}, auth=once)
+    bad = made(
+        federation, "two", room, "m.room.message", bob, {"body": "bad"}, auth=[*once, once[0]],
+        prev=[good.event_id],
+    )  # fmt: skip
+
+    outcome = receive(federation, "one", room, [good, bad], origin="two")
+
+    assert outcome[good.event_id] is None
+    assert isinstance(outcome[bad.event_id], AuthFailure)
 
 
 def test_an_event_over_which_the_room_stumbles_does_not_stop_what_comes_later(
