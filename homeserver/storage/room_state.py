@@ -4,8 +4,8 @@ A state set is identified by the nid of the event that made it and keeps pairs o
 (state_keys.nid, events.nid), 16 bytes each. Sets form chains at most `MAX_LAYERS` deep: a new one
 holds what it adds to its parent, and 0 for a key that it has no more. To stay that shallow, a layer that
 has grown to about the square root of the one below is merged into it, so a room of n members costs far
-less than n a change. Where that reaches the lowest layer, the parent is written anew as a whole: whatever
-else forks off there finds it so.
+less than n a change. Where that would reach the lowest layer, the one above it is written anew as a
+whole: all that fork off above find it so.
 """
 
 import struct
@@ -103,9 +103,8 @@ class RoomStateStore:
         """
         below: Sequence[Layer] = self._chain(txn, parent_nid) if parent_nid else []
         if len(below) > 1 and not _settled(added, below)[1]:
-            below = [self._make_whole(txn, below)]
-        else:
-            added, below = _settled(added, below)
+            below = [*below[:-2], self._make_whole(txn, below[-2:])]
+        added, below = _settled(added, below)
         self.put_set(txn, room_nid, nid=nid, parent=below, hash_=hash_, added=added)
 
     def _make_whole(self, txn: Transaction, chain: Sequence[Layer]) -> Layer:

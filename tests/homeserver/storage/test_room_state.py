@@ -127,6 +127,25 @@ def test_many_branches_off_a_large_set_cost_little_each(store: RoomStateStore, d
     assert result(database.read(total_entries)) - before < 430 * 50
 
 
+def test_branches_that_go_on_share_what_lies_below(store: RoomStateStore, database: Database) -> None:
+    plain = {nid: nid for nid in range(1, 1_001)}
+    result(database.write(store.append, ROOM, nid=1_000, parent_nid=0, hash_=HASH, added=plain))
+    nid = 1_000
+    for _ in range(43):  # a few more, and all would be merged into one
+        nid += 1
+        result(database.write(store.append, ROOM, nid=nid, parent_nid=nid - 1, hash_=HASH, added={nid: nid}))
+    trunk, before = nid, result(database.read(total_entries))
+    for branch in range(20):
+        parent, held = trunk, {key: key for key in range(1, trunk + 1)}
+        for key in range(20):
+            nid += 1
+            added = {branch * 20 + key + 1: nid}
+            result(database.write(store.append, ROOM, nid=nid, parent_nid=parent, hash_=HASH, added=added))
+            parent, held = nid, held | added
+        assert result(database.read(store.state_ids, parent)) == held
+    assert result(database.read(total_entries)) - before < 400 * 20
+
+
 @pytest.mark.parametrize("layers", range(1, 9))
 def test_a_key_may_be_taken_away(store: RoomStateStore, database: Database, layers: int) -> None:
     first = {key: key for key in range(1, 101)}
