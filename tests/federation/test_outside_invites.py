@@ -10,7 +10,7 @@ from homeserver.protocol.room_versions import room_version
 from tests.support.adversary import Adversary, View
 from tests.support.federation import Federation
 from tests.support.people import Person, path
-from tests.support.running import Running
+from tests.support.running import Running, result
 
 
 def notified(person: Person) -> list[Any]:
@@ -123,3 +123,19 @@ def test_an_invite_that_comes_while_somebody_joins_changes_nothing(
     assert bob.joined_rooms() == {room}
     two.restart()
     assert (bob.joined_rooms(), bob.sync(since=None).invites) == ({room}, {})
+
+
+def test_an_invite_that_is_told_twice_does_not_come_back_after_it_was_refused(
+    federation: Federation, alice: Person, bob: Person
+) -> None:
+    """A server whose first request was answered too late for it sends it again."""
+    room = alice.create_room(room_version="11")
+    alice.invite(room, bob)
+    pdu = federation.pdu(federation.state_of(room, "one")["m.room.member", bob.user_id], "one")
+    bob.leave(room)
+    two = federation.all["two"].services.rooms.receiving
+    result(two.accept_outside(RoomId(room), room_version("11"), pdu, stripped=()))
+    assert bob.sync(since=None).invites == {}
+    assert notified(bob) == []
+    alice.invite(room, bob)
+    assert room in bob.sync(since=None).invites

@@ -87,7 +87,8 @@ class Outside:
             outcome = self._ground.push.evaluate(_RoomOutside(room_id), event)
         change = None
         try:
-            await self._database.write(self._write, room_key, member, aside, stripped, outcome)
+            if not await self._database.write(self._write, room_key, member, aside, stripped, outcome):
+                return
             room = self._rooms.find(room_id)
             if room is not None:
                 room.set_member(user_id, Membership(membership, position), local=True)
@@ -99,7 +100,8 @@ class Outside:
     def _write(
         self, txn: Transaction, room: tuple[RoomId, str], member: Member, aside: Aside | None,
         stripped: bytes, outcome: PushOutcome | None,
-    ) -> None:  # fmt: skip
+    ) -> bool:  # fmt: skip
+        """False: the invite was told before, and its user may have answered it since."""
         stores = self._stores
         room_nid = stores.received_rooms.create_or_get(txn, *room)
         if stores.rooms.is_here(txn, room_nid):  # somebody has come in meanwhile
@@ -110,6 +112,8 @@ class Outside:
             known = stores.received_events.known(txn, [event_id]).get(event_id)
             if known is not None and known.room_nid != room_nid:
                 raise BadState(f"{event_id} is the ID of an event in another room")
+            if known is not None and member.membership == "invite":
+                return False
             event_nid = aside.nid if known is None else known.nid
             if known is None:
                 self._stored.keep_aside(txn, room_nid, [aside])
@@ -120,6 +124,7 @@ class Outside:
         stores.received_rooms.put_outside(
             txn, room_nid, member.user_id, event_nid=event_nid, stripped=stripped
         )
+        return True
 
 
 def _packed(stripped: Sequence[JsonObject]) -> bytes:
