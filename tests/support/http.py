@@ -15,6 +15,7 @@ from homeserver.http.reply import Answer as EndpointAnswer
 from homeserver.http.reply import Stream
 from homeserver.http.request import Request
 from homeserver.http.routing import Found, Router
+from homeserver.http.sending import close
 from homeserver.protocol.errors import MatrixError
 from homeserver.runtime.concurrency import run
 
@@ -161,5 +162,6 @@ async def _read(answer: EndpointAnswer) -> Answer:
         pieces = (
             [piece async for piece in body.chunks] if hasattr(body.chunks, "__aiter__") else list(body.chunks)
         )
+        await close(body)
         body = b"".join(pieces)
     return Answer(whole.status, body, headers)

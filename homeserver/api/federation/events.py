@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 import orjson
 
-from homeserver.http.reply import CHUNK_BYTES, Reply, Stream
+from homeserver.http.reply import Reply, Stream
 from homeserver.http.request import Request
 from homeserver.protocol.errors import InvalidParam, MissingParam
 from homeserver.protocol.ids import EventId, RoomId, ServerName, parse_event_id
@@ -17,7 +17,7 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.runtime.clock import Clock
 from homeserver.services.federation.answering import Answering
 
-SENT_AT_ONCE = 512 * 1024
+SENT_AT_ONCE = 128 * 1024
 JSON = {"Content-Type": "application/json"}
 
 
@@ -38,7 +38,7 @@ class MissingEvents(msgspec.Struct):
 
 async def event_auth(services: HasAnswering, request: Request, room_id: RoomId, event_id: EventId) -> Reply:
     chain = await services.answering.serving.event_auth(_origin(request), room_id, event_id)
-    return large_json([b'{"auth_chain":', *pdus(chain), b"}"])
+    return large_json(services.answering, request, [b'{"auth_chain":', *pdus(chain), b"}"])
 
 
 async def backfill(services: HasAnswering, request: Request, room_id: RoomId) -> Reply:
@@ -47,7 +47,7 @@ async def backfill(services: HasAnswering, request: Request, room_id: RoomId) ->
         raise MissingParam("v names the events to go back from")
     limit = request.query_int("limit", 100, minimum=0)
     found = await services.answering.serving.backfill(_origin(request), room_id, event_ids, limit=limit)
-    return _transaction(services, found)
+    return _transaction(services, request, found)
 
 
 async def missing_events(services: HasAnswering, request: Request, room_id: RoomId) -> Reply:
@@ -60,13 +60,13 @@ async def missing_events(services: HasAnswering, request: Request, room_id: Room
         limit=body.limit,
         min_depth=body.min_depth,
     )
-    return large_json([b'{"events":', *pdus(found), b"}"])
+    return large_json(services.answering, request, [b'{"events":', *pdus(found), b"}"])
 
 
 async def state(services: HasAnswering, request: Request, room_id: RoomId) -> Reply:
     event_id = parse_event_id(request.query_required("event_id"))
     found = await services.answering.serving.state_before(_origin(request), room_id, event_id)
-    return large_json([
+    return large_json(services.answering, request, [
         b'{"pdus":', *pdus(pdu.raw for pdu in found.state),
         b',"auth_chain":', *pdus(pdu.raw for pdu in found.auth_chain), b"}",
     ])  # fmt: skip
@@ -82,7 +82,9 @@ async def state_ids(services: HasAnswering, request: Request, room_id: RoomId) -
 
 
 async def event(services: HasAnswering, request: Request, event_id: EventId) -> Reply:
-    return _transaction(services, [await services.answering.serving.event(_origin(request), event_id)])
+    return _transaction(
+        services, request, [await services.answering.serving.event(_origin(request), event_id)]
+    )
 
 
 async def timestamp_to_event(services: HasAnswering, request: Request, room_id: RoomId) -> JsonObject:
@@ -104,32 +106,19 @@ def pdus(events: Iterable[bytes]) -> Iterator[bytes]:
     yield b"]"
 
 
-def large_json(pieces: list[bytes]) -> Reply:
+def large_json(answering: Answering, request: Request, pieces: list[bytes]) -> Reply:
     """JSON in pieces; a long one is not joined in memory."""
-    length = sum(map(len, pieces))
-    if length <= SENT_AT_ONCE:
+    if sum(map(len, pieces)) <= SENT_AT_ONCE:
         return Reply(200, b"".join(pieces), JSON)
-    return Reply(200, Stream(_chunks(pieces), length=length), JSON)
+    answer = answering.large_answers.hold(_origin(request), pieces)
+    return Reply(200, Stream(answer, length=answer.length), JSON)
 
 
-def _chunks(pieces: list[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= CHUNK_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-
-
-def _transaction(services: HasAnswering, events: list[bytes]) -> Reply:
+def _transaction(services: HasAnswering, request: Request, events: list[bytes]) -> Reply:
     head = orjson.dumps({
         "origin": services.answering.server_name, "origin_server_ts": services.clock.now_ms()
     })  # fmt: skip
-    return large_json([head[:-1], b',"pdus":', *pdus(events), b"}"])
+    return large_json(services.answering, request, [head[:-1], b',"pdus":', *pdus(events), b"}"])
 
 
 def _origin(request: Request) -> ServerName:

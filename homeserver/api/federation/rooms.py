@@ -63,7 +63,7 @@ async def send_join(services: HasAnswering, request: Request, room_id: RoomId, e
     head: JsonObject = {"members_omitted": joined.members_omitted}
     if joined.members_omitted:
         head["servers_in_room"] = list(joined.servers_in_room)
-    return large_json([
+    return large_json(services.answering, request, [
         orjson.dumps(head)[:-1], b',"event":', joined.event.raw,
         b',"state":', *pdus(pdu.raw for pdu in joined.state),
         b',"auth_chain":', *pdus(pdu.raw for pdu in joined.auth_chain), b"}",
@@ -95,7 +95,7 @@ async def make_knock(
 
 async def send_knock(services: HasAnswering, request: Request, room_id: RoomId, event_id: EventId) -> Reply:
     described = await services.answering.joining.send_knock(_handed_in(request, room_id, event_id))
-    return large_json([b'{"knock_room_state":', *pdus(described), b"}"])
+    return large_json(services.answering, request, [b'{"knock_room_state":', *pdus(described), b"}"])
 
 
 async def invite(services: HasAnswering, request: Request, room_id: RoomId, event_id: EventId) -> JsonObject:

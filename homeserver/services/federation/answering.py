@@ -10,6 +10,7 @@ from homeserver.services.federation.asking import AskingServers
 from homeserver.services.federation.invites import Invites
 from homeserver.services.federation.invites import Ports as InvitePorts
 from homeserver.services.federation.joining import Joining
+from homeserver.services.federation.large_answers import LargeAnswers
 from homeserver.services.federation.outsiders import Outsiders
 from homeserver.services.federation.queries import Ports as QueryPorts
 from homeserver.services.federation.queries import Queries
@@ -32,6 +33,7 @@ class Answering:
     serving: Serving
     queries: Queries
     outsiders: Outsiders
+    large_answers: LargeAnswers
 
 
 def answering(
@@ -57,4 +59,5 @@ def answering(
         serving=Serving(ground.database, ground.stores.events, graph, asking),
         queries=Queries(ground.server_name, asking, ports),
         outsiders=Outsiders(ground, graph, rooms.user_rooms, ground.key_ring, rooms.receiving),
+        large_answers=LargeAnswers(),
     )

@@ -248,13 +248,14 @@ def test_forked_history_is_told_whole(alice: Person, peer: Adversary) -> None:
     assert {view.name(pdu) for pdu in found[1:4]} == set(branches)
 
 
-def test_large_answers_are_sent_in_pieces(alice: Person, peer: Adversary) -> None:
+def test_large_answers_are_sent_in_pieces(server: WholeServer, alice: Person, peer: Adversary) -> None:
     room = alice.create_room(preset="public_chat", room_version="11")
     peer.join(room)
     for n in range(20):
         last = alice.send(room, f"{n} " + "x" * 40_000)
     found = backfill(peer, room, last)
     assert len(texts(found)) == 20
+    assert server.services.answering.large_answers.held == 0
 
 
 def _signed(peer: Adversary, body: bytes | None) -> dict[str, Any]:
