@@ -118,7 +118,19 @@ class OutgoingStore:
 
     def count_pending(self, txn: Transaction, destination_nid: int, *, after: int, most: int) -> int:
         """How many events wait for the destination; counting stops at `most`."""
-        return len(self.pending(txn, destination_nid, after=after, upto=FOREVER, limit=most))
+        count: int = txn.value(
+            """
+            SELECT COUNT(*) FROM (
+                SELECT 1 FROM destination_rooms AS r
+                JOIN destinations AS d ON d.nid = r.destination_nid
+                JOIN outgoing_events AS o
+                    ON o.room_nid = r.room_nid AND o.event_nid >= r.from_nid AND o.event_nid < r.to_nid
+                WHERE r.destination_nid = %s AND r.to_nid > %s AND o.event_nid > %s
+                    AND (o.besides IS NULL OR o.besides <> d.server)
+                LIMIT %s) AS waiting""",
+            (destination_nid, after, after, most),
+        )
+        return count
 
     def pdus(self, txn: Transaction, nids: Sequence[int]) -> dict[int, bytes]:
         """{nid: event as signed}."""
