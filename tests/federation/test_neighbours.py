@@ -297,27 +297,6 @@ def test_who_redacts_what_their_own_server_never_got(
         assert event["unsigned"]["redacted_because"]["event_id"] == redaction
 
 
-@pytest.mark.parametrize("limit", [4, 100])
-def test_what_comes_late_hides_nothing_from_who_pages_back(
-    federation: Federation, alice: Person, bob: Person, room: str, limit: int
-) -> None:
-    """It is old in the room's history and new here: of what was said beside it, nothing is left out."""
-    federation.part("one", "two")
-    late = bob.send(room, "said meanwhile")
-    alone = alice.send_many(room, [f"{number}" for number in range(9)])
-    federation.heal()
-    after = alice.send_many(room, ["a", "b", "c"])
-    synced = alice.sync(since=None, filter={"room": {"timeline": {"limit": 4}}})
-    assert synced.ids(room) == [late, *after]
-    found: list[str] = []
-    start: str | None = synced.prev_batch(room)
-    while start is not None:
-        page = alice.messages(room, start=start, limit=limit)
-        found, start = found + page.ids, page.end
-    assert [event_id for event_id in found if event_id in alone] == alone[::-1]
-    assert len(set(found)) == len(found)
-
-
 def test_a_room_that_was_forgotten_is_found_again(
     federation: Federation, alice: Person, bob: Person, room: str
 ) -> None:

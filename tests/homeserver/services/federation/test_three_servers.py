@@ -6,7 +6,8 @@ import pytest
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import ServerName
-from tests.support.adversary import Adversary, View
+from homeserver.protocol.room_versions import room_version
+from tests.support.adversary import V1, V2, VERSIONS, Adversary, View, event_path
 from tests.support.federation import Federation
 from tests.support.people import Person
 from tests.support.running import result
@@ -88,6 +89,22 @@ def test_who_is_shut_out_cannot_ask_about_the_room_either(shut_out: Village) -> 
 
 
 # What comes late
+
+
+def test_who_comes_and_goes_slowly_is_made_known_to_all(village: Village) -> None:
+    """The events follow what was the end of the room when their templates were asked for."""
+    federation, room = village.federation, village.room
+    dora = Adversary(federation.all["one"], "four")
+    for membership, make, send in (("join", "make_join", "send_join"), ("leave", "make_leave", "send_leave")):
+        template = dora.request("GET", f"{V1}/{make}{event_path(room, dora.user)}?{VERSIONS}").json
+        village.alice.send_many(room, ["the room", "goes on"])
+        view = View(room, room_version(template["room_version"]))
+        pdu = dora.finish(view, template["event"])
+        answer = dora.request("PUT", f"{V2}/{send}{event_path(room, view.name(pdu))}", pdu)
+        assert answer.status == 200, answer.json
+        village.settle()
+        assert village.bob.state_of(room, "m.room.member", dora.user)["membership"] == membership
+        assert view.name(pdu) not in [view.name(one) for one in dora.received]
 
 
 def test_what_was_said_during_a_partition_comes_after_what_was_seen_meanwhile(village: Village) -> None:
