@@ -5,7 +5,7 @@ https://spec.matrix.org/latest/server-server-api/#retrieving-server-keys
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -124,8 +124,13 @@ class KeyRing:
         self._asked: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
         self._failures: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
         self._asked_notaries: Memory[ServerName, int] = Memory(clock, 4 * MAX_SERVERS_IN_MEMORY)
+        self._followers: list[Callable[[ServerName], None]] = []
         self._own_document: tuple[JsonObject, float] | None = None
         self._keep_own_keys()
+
+    def follow(self, follower: Callable[[ServerName], None]) -> None:
+        """Told of a server when keys of it were learned."""
+        self._followers.append(follower)
 
     # Keys
 
@@ -341,6 +346,8 @@ class KeyRing:
             ]
             document = orjson.dumps(checked.document)
             await self._database.write(self._store.keep, rows, document, fetched_ms=self._clock.now_ms())
+            for follower in self._followers:
+                follower(checked.server_name)
 
     def _forget_some(self, *, keep: Collection[ServerName]) -> None:
         """Those known for longest go first; they are still in the database."""

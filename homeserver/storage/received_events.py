@@ -125,6 +125,10 @@ class ReceivedEventStore:
     def set_status(self, txn: Transaction, nid: int, status: int) -> None:
         txn.execute("UPDATE events SET status = %s WHERE nid = %s", (status, nid))
 
+    def set_state(self, txn: Transaction, nid: int, state_nid: int) -> None:
+        """The state before it is another set now."""
+        txn.execute("UPDATE events SET state_nid = %s WHERE nid = %s", (state_nid, nid))
+
     # Gaps
 
     def note_missing(
@@ -172,6 +176,11 @@ class ReceivedEventStore:
             "SELECT servers FROM partial_rooms WHERE room_nid = %s", (room_nid,)
         )
         return servers
+
+    def has_late(self, txn: Transaction, room_nid: int) -> bool:
+        """May states of the room lack what came late, or has not come? See `unproven_events`."""
+        sql = "SELECT 1 FROM unproven_events WHERE room_nid = %s LIMIT 1"
+        return txn.value(sql, (room_nid,)) is not None
 
     def set_last_gap(self, txn: Transaction, room_nid: int, position: int) -> None:
         txn.execute("UPDATE rooms SET last_gap = %s WHERE nid = %s", (position, room_nid))

@@ -217,6 +217,11 @@ class RoomStateStore:
         )
         return [(row[0], bool(row[1])) for row in rows]
 
+    def standing_on(self, txn: Transaction, room_nid: int, nid: int) -> list[int]:
+        """The room's sets of which this one is the next layer."""
+        sql = "SELECT nid FROM state_sets WHERE room_nid = %s AND parent_nid = %s"
+        return txn.column(sql, (room_nid, nid))
+
     def drop(self, txn: Transaction, nids: Iterable[int]) -> None:
         """Remove sets: only those that grew out of state that was known in part."""
         txn.executemany("DELETE FROM state_sets WHERE nid = %s", [(nid,) for nid in nids])

@@ -14,6 +14,7 @@ from homeserver.storage.relations import RelationStore
 from homeserver.storage.room_state import RoomStateStore
 from homeserver.storage.rooms import RoomStore
 from homeserver.storage.staged_events import StagedEventStore
+from homeserver.storage.unproven_events import UnprovenEventStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class RoomStores:
     destinations: DestinationStore
     outgoing: OutgoingStore
     staged_events: StagedEventStore
+    unproven_events: UnprovenEventStore
 
 
 def room_stores() -> RoomStores:
@@ -50,4 +52,5 @@ def room_stores() -> RoomStores:
         destinations,
         OutgoingStore(destinations),
         StagedEventStore(),
+        UnprovenEventStore(),
     )

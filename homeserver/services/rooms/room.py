@@ -80,6 +80,7 @@ class Room:
         "events",
         "fragments",
         "has_gaps",
+        "has_late",
         "heads",
         "held",
         "invited",
@@ -140,6 +141,7 @@ class Room:
         self.resolved_at = 0  # the last position at which state changed otherwise than by its own event
         self.last_gap = 0  # the newest event before which something is missing
         self.has_gaps = False  # is there any event that is named as previous and not here?
+        self.has_late = False  # may states since our join lack somebody whose keys were not to be had?
         self.held: Gate | None = None  # closed: nobody may write now
         self.reference_hashes: dict[EventId, str] = {}  # of heads, in room versions that write them down
         self.partial_servers: frozenset[ServerName] = frozenset()  # known while members are being fetched

@@ -35,6 +35,7 @@ class LoadedRoom(NamedTuple):
     branches: dict[EventId, int]
     has_gaps: bool
     partial_servers: frozenset[ServerName]
+    has_late: bool
 
 
 class Rooms:
@@ -155,13 +156,14 @@ class Rooms:
         if len(heads) > 1:
             known = self._received.known(txn, heads)
             branches = {head: known[head].state_after or 0 for head in heads}
-        has_gaps, partial = False, None
+        has_gaps, has_late, partial = False, False, None
         if row.last_gap:
+            has_late = self._received.has_late(txn, row.nid)
             has_gaps = self._received.has_missing(txn, row.nid)
             partial = self._received.partial_servers(txn, row.nid)
         servers = frozenset(orjson.loads(partial)) if partial is not None else frozenset[ServerName]()
-        state = self._state.current(txn, row.nid)
-        return LoadedRoom(row, state, self._rooms.members(txn, row.nid), branches, has_gaps, servers)
+        state, members = self._state.current(txn, row.nid), self._rooms.members(txn, row.nid)
+        return LoadedRoom(row, state, members, branches, has_gaps, servers, has_late)
 
     def _build(self, loaded: LoadedRoom) -> Room:
         row = loaded.row
@@ -173,7 +175,7 @@ class Rooms:
         room.state_hash = int.from_bytes(row.state_hash, "little")
         room.recent_from = row.tip
         room.branches, room.last_gap, room.has_gaps = loaded.branches, row.last_gap, loaded.has_gaps
-        room.partial_servers = loaded.partial_servers
+        room.partial_servers, room.has_late = loaded.partial_servers, loaded.has_late
         for entry in loaded.state:
             standing = Standing(entry.nid, entry.event_id, entry.since or entry.nid)
             if standing.since != entry.nid:

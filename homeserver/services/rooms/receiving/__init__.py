@@ -1,9 +1,10 @@
 """Events of other servers: checked, placed in their room, and told like our own.
 
 The doors. What is behind them: `checking` (form, signatures, hash), `stored_events` (what is here),
-`state_sets` (state where the room forks), `fetching`, `patience` and `outliers` (what is missing), `intake`
-and `forking` (live events), `joining`, `partial` and `replaying` (our own joins of rooms elsewhere), `past`
-(history), `outside` (invites to rooms we are not in), `closing` (dummy events that close forks).
+`state_sets` (state where the room forks), `fetching`, `patience` and `outliers` (what is missing),
+`unproven` and `proving` (what nobody could verify at first), `intake` and `forking` (live events), `joining`,
+`partial`, `replaying` and `rewriting` (our own joins of rooms elsewhere), `past` (history), `outside`
+(invites to rooms we are not in), `closing` (dummy events that close forks).
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
@@ -34,9 +35,11 @@ from homeserver.services.rooms.receiving.ports import (
     NotInRoomHere,
     Remote,
 )
+from homeserver.services.rooms.receiving.proving import Proving
 from homeserver.services.rooms.receiving.rewriting import Rewriting
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
+from homeserver.services.rooms.receiving.unproven import UnprovenEvents
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
@@ -92,7 +95,8 @@ class Receiving:
         outliers = Outliers(ground.database, stored)
         self._sets = sets = StateSets(ground.database, ground.stores, stored)
         patience = Patience(ground.clock, ground.tasks)
-        parts = Parts(remote, checking, stored, outliers, sets, ground.clock, patience)
+        self._unproven = unproven = UnprovenEvents(ground, keys)
+        parts = Parts(remote, checking, stored, outliers, sets, ground.clock, patience, unproven)
         fetching = Fetching(parts)
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
         self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)
@@ -101,6 +105,10 @@ class Receiving:
             ground, rooms, fetching=fetching, sets=sets, stored=stored, rewriting=rewriting,
             turns=intake.turns,
         )  # fmt: skip
+        proving = Proving(
+            ground, rooms, parts, partial=self._partial, rewriting=rewriting, turns=intake.turns
+        )
+        unproven.prove = proving.prove
         self._joining = Joining(ground, rooms, writer, intake=intake, parts=parts, partial=self._partial)
         self._past = Past(ground, events, parts, fetching=fetching, forking=forking)
         self._outside = Outside(ground, rooms, user_rooms, stored)
@@ -111,6 +119,7 @@ class Receiving:
         """Go on with joins that were not complete when the server stopped."""
         await self._stored.ready()
         await self._partial.start()
+        await self._unproven.start()
 
     async def receive(
         self, room_id: RoomId, pdus: Sequence[Pdu], *, origin: ServerName
@@ -123,6 +132,7 @@ class Receiving:
         """
         room = await self._room(room_id)
         checked = await self._checking.check(room.version, room_id, pdus)
+        await self._unproven.before_events(room_id)
         outcomes = dict(checked.problems)
         taken = await self._intake.take(room_id, checked.events, Source(origin))
         known = self._rooms.find(room_id)
@@ -141,6 +151,7 @@ class Receiving:
         checked = await self._checking.check(room.version, room_id, [pdu])
         for problem in checked.problems.values():
             raise problem
+        await self._unproven.before_events(room_id)
         event = parse_pdu(room.version, pdu) if not checked.events else checked.events[0]
         taken = await self._intake.take(room_id, [event], Source(origin, besides=origin))
         outcome = taken.get(event.event_id)

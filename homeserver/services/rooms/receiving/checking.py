@@ -3,7 +3,7 @@
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from homeserver.protocol.errors import MatrixError
@@ -17,7 +17,7 @@ from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import gather
 from homeserver.services.key_ring import KeyUnknown
-from homeserver.services.rooms.receiving.ports import CannotJudge, Keys
+from homeserver.services.rooms.receiving.ports import Keys, Unproven
 
 AT_ONCE = 200
 """Events that are looked at before any is verified elsewhere."""
@@ -33,6 +33,11 @@ class Checked(NamedTuple):
 
     events: list[Event]
     problems: dict[EventId, MatrixError]
+
+    def ids(self) -> Iterator[EventId]:
+        """Of all that has one."""
+        yield from (event.event_id for event in self.events)
+        yield from self.problems
 
 
 class _Formed(NamedTuple):
@@ -108,7 +113,7 @@ class Checking:
             verdicts = await self._keys.check_events(version, [read.event.pdu for read in formed.events])
         for (event, _, is_intact), verdict in zip(formed.events, verdicts, strict=True):
             if isinstance(verdict, KeyUnknown):  # perhaps only for the moment
-                checked.problems[event.event_id] = CannotJudge(verdict.message)
+                checked.problems[event.event_id] = Unproven(event, verdict.message)
             elif verdict is not None:
                 checked.problems[event.event_id] = verdict
             elif is_intact:

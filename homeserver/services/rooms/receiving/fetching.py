@@ -17,14 +17,16 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.remote.errors import RemoteRefused, RemoteUnreachable
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import FairLimit, TimedOut, gather, timeout
-from homeserver.services.rooms.receiving.checking import Checking
+from homeserver.services.rooms.receiving.checking import Checked, Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
 from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
 from homeserver.services.rooms.receiving.patience import Patience, Question, Turn
 from homeserver.services.rooms.receiving.ports import CannotJudge, Remote
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import Stored, StoredEvents
+from homeserver.services.rooms.receiving.unproven import UnprovenEvents
 from homeserver.services.rooms.room import Room
+from homeserver.storage.unproven_events import OF_TOLD_STATE
 
 MOST_PER_ANSWER = 100
 """Missing events asked for at once. Many servers give fewer."""
@@ -61,6 +63,7 @@ class Parts(NamedTuple):
     sets: StateSets
     clock: Clock
     patience: Patience
+    unproven: UnprovenEvents
 
 
 class Fetching:
@@ -75,6 +78,7 @@ class Fetching:
         self._clock = parts.clock
         self.patience = parts.patience
         self._whole_states: FairLimit[ServerName] = FairLimit(WHOLE_STATES_AT_ONCE, 1)
+        self._unproven = parts.unproven
 
     async def missing_events(self, room: Room, event: Event, origin: ServerName, turn: Turn) -> list[Event]:
         """What lies between our heads and the event, as far as the server tells; their order is not."""
@@ -146,12 +150,18 @@ class Fetching:
                 return await self.whole_state_before(room, event_id, origin)
         key = RoomKey(room.room_id, room.nid, room.version)
         if missing:
-            await self._keep(key, await self.one(key, missing, origin))
+            checked, kept = await self._keep(key, await self.one(key, missing, origin))
+            await self._unproven.note(key[:2], [checked], kept, answer.pdu_ids, OF_TOLD_STATE)
         found = await self._stored.load(room.version, list(dict.fromkeys(answer.pdu_ids)))
         return await self._set_of(room, found.values())
 
-    async def whole_state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
-        """The same where nearly nothing of it is here: it is asked for whole, at once."""
+    async def whole_state_before(
+        self, room: Room, event_id: EventId, origin: ServerName, *, part: int = OF_TOLD_STATE
+    ) -> int:
+        """The same where nearly nothing of it is here: it is asked for whole, at once.
+
+        What cannot be verified is left out, and kept as `part` of that state until it can.
+        """
         try:
             answer = await self._remote.state(origin, room.room_id, event_id)
         except MatrixError as error:
@@ -167,6 +177,7 @@ class Fetching:
 
         state = await self._checking.check(room.version, room.room_id, answer.pdus, keep)
         await keep(state.events)  # those that came before what authorises them
+        await self._unproven.note(key[:2], [chain, state], kept, state.ids(), part)
         return await self._set_of(
             room, [kept[event.event_id] for event in state.events if event.event_id in kept]
         )
@@ -210,9 +221,11 @@ class Fetching:
         await self._keep(room, pdus[:MOST_AUTH_CHAIN])
         return len(pdus)
 
-    async def _keep(self, room: RoomKey, pdus: Sequence[JsonObject]) -> None:
+    async def _keep(
+        self, room: RoomKey, pdus: Sequence[JsonObject]
+    ) -> tuple[Checked, Mapping[EventId, Stored]]:
         checked = await self._checking.check(room.version, room.room_id, pdus)
-        await self._outliers.add(room, checked.events)
+        return checked, await self._outliers.add(room, checked.events)
 
     async def _set_of(self, room: Room, told: Iterable[Stored]) -> int:
         state = {

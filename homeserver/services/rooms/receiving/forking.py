@@ -156,7 +156,8 @@ class Forking:
         found = await self._stored.load(room.version, ids)
         state = {stored.event.key: stored.event for stored in found.values()}
         try:
-            check_by_state(event, state, judged.auth_events, is_partial=bool(room.partial_servers))
+            is_partial = bool(room.partial_servers) or room.has_late
+            check_by_state(event, state, judged.auth_events, is_partial=is_partial)
         except AuthFailure as error:
             return refusal(event, error)
         return None

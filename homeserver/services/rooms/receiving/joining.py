@@ -31,11 +31,13 @@ from homeserver.services.rooms.receiving.judging import (
 from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.partial import PartialRooms
 from homeserver.services.rooms.receiving.stored_events import Stored
+from homeserver.services.rooms.receiving.unproven import servers_of, unproven_of
 from homeserver.services.rooms.room import Room, Standing, hash_of, hash_replacing
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.services.rooms.writer import RoomWriter, StaleRoom
 from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
 from homeserver.storage.rooms import Member
+from homeserver.storage.unproven_events import OF_JOINED_STATE, UnprovenEvent
 
 MOST_EVENTS = 500_000
 """In the state and its auth chain."""
@@ -70,6 +72,7 @@ class _Beginning(NamedTuple):
     position: int
     absent: Sequence[EventId]
     partial: PartialRoom | None
+    unproven: Sequence[UnprovenEvent] = ()
 
     @property
     def replaced(self) -> Stored | None:
@@ -96,6 +99,7 @@ class Joining:
         self._checking = parts.checking
         self._outliers = parts.outliers
         self._stored = parts.stored
+        self._unproven = parts.unproven
         self._partial = partial
 
     async def accept(self, joined: RemoteJoin) -> Room:
@@ -131,9 +135,10 @@ class Joining:
         version, room_id = joined.version, joined.room_id
         if len(joined.state) + len(joined.auth_chain) > MOST_EVENTS:
             raise BadState("The room's state is too large")
-        chain = (await self._checking.check(version, room_id, joined.auth_chain)).events
+        checked_chain = await self._checking.check(version, room_id, joined.auth_chain)
+        checked_state = await self._checking.check(version, room_id, joined.state)
+        chain, state = checked_chain.events, checked_state.events
         in_chain = {event.event_id for event in chain}
-        state = (await self._checking.check(version, room_id, joined.state)).events
         _check_create(version, [event for event in state if event.is_state and event.key == CREATE_KEY])
         room_nid = await self._database.write(self._row, room_id, version)
         key = RoomKey(room_id, room_nid, version)
@@ -159,7 +164,9 @@ class Joining:
         if CREATE_KEY not in standing:
             raise BadState("The room's create event is not valid")
         await self._check_join(join, key, standing, is_partial=joined.is_partial)
-        return await self._beginning(joined, join, key, standing)
+        checks = [checked_chain, checked_state]
+        unproven = unproven_of(checks, kept, checked_state.ids(), OF_JOINED_STATE)
+        return (await self._beginning(joined, join, key, standing))._replace(unproven=unproven)
 
     async def _check_join(
         self, join: Event, key: RoomKey, state: Mapping[StateKey, Stored], *, is_partial: bool
@@ -205,6 +212,8 @@ class Joining:
             self._ground.streams.complete(position)
             raise
         await self._writer.kept(room, [built._replace(moved=tuple(locals_))])
+        if beginning.unproven:
+            self._unproven.wait_for(key.room_id, servers_of(beginning.unproven))
         if beginning.partial is not None:
             self._partial.begin(beginning.partial)
         else:
@@ -256,6 +265,8 @@ class Joining:
         locals_ = self._write_members(txn, beginning)
         self._writer.store_one(txn, key.nid, built)
         stores.received_rooms.remove_outside(txn, key.nid)
+        stores.unproven_events.remove_all(txn, key.room_id)
+        self._unproven.write(txn, key.nid, beginning.unproven)
         if beginning.absent:
             stores.received_events.note_missing(
                 txn, key.nid, beginning.absent, depth=beginning.join.depth, follower_nid=position

@@ -25,6 +25,7 @@ from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.storage.received_rooms import PartialRoom
+from homeserver.storage.unproven_events import OF_JOINED_STATE
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,9 @@ class PartialRooms:
     async def _complete_from(self, job: _Job, partial: PartialRoom, server: ServerName) -> bool:
         """Raises what is wrong with the server, or with the database."""
         room = await self._rooms.load(partial.room_id)
-        state_nid = await self._fetching.whole_state_before(room, partial.join_id, server)
+        state_nid = await self._fetching.whole_state_before(
+            room, partial.join_id, server, part=OF_JOINED_STATE
+        )
         async with self._turns.hold(partial.room_id):
             if job.partial is not partial:
                 return False

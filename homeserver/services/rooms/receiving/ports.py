@@ -1,9 +1,10 @@
 """What receiving asks of the outside: keys to verify with, and other servers to fetch from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from homeserver.protocol.errors import MatrixError
+from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.protocol.json_values import Json, JsonObject
 from homeserver.protocol.room_versions import RoomVersion
@@ -16,6 +17,14 @@ class CannotJudge(MatrixError):
 
     status, errcode = 503, "M_UNKNOWN"
     default = "The events this one rests on cannot be fetched at the moment"
+
+
+class Unproven(CannotJudge):
+    """Keys that the event is to be verified with could not be had."""
+
+    def __init__(self, event: Event, message: str) -> None:
+        super().__init__(message)
+        self.event = event
 
 
 class NotInRoomHere(MatrixError):
@@ -31,6 +40,9 @@ class Keys(Protocol):
         self, version: RoomVersion, pdus: Sequence[Mapping[str, Json]]
     ) -> list[MatrixError | None]:
         """What is wrong with the signatures of each event, in order; None where nothing is."""
+
+    def follow(self, follower: Callable[[ServerName], None]) -> None:
+        """Tell of servers whose keys were just learned."""
 
     def known_key(self, server_name: ServerName, key_id: str, at_ms: int | None) -> VerifyKey | None:
         """The key, if it is in memory."""

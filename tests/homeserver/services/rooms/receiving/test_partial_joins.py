@@ -40,10 +40,10 @@ class Withheld:
         federation.all["two"].services.rooms.receiving._partial._fetching = self
         self.is_open = False
 
-    async def whole_state_before(self, room: Any, event_id: Any, server: Any) -> int:
+    async def whole_state_before(self, room: Any, event_id: Any, server: Any, *, part: int) -> int:
         if not self.is_open:
             raise CannotJudge("not now")
-        nid: int = await self.fetching.whole_state_before(room, event_id, server)
+        nid: int = await self.fetching.whole_state_before(room, event_id, server, part=part)
         return nid
 
 
