@@ -189,13 +189,21 @@ def test_an_event_is_taken_when_what_it_follows_has_come(
     assert alice.sync().ids(room) == [view.name(first), view.name(second)]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content": {"body": "odd", "number": 1.5}},
+        {"content": {}, "type_": "org.example", "state_key": "😀" * 70},  # some count characters
+    ],
+    ids=["a fraction", "280 bytes"],
+)
 def test_what_is_no_event_in_an_answer_leaves_a_gap_and_harms_nothing(
-    server: WholeServer, alice: Person, peer: Adversary, room: str, view: View
+    server: WholeServer, alice: Person, peer: Adversary, room: str, view: View, fields: dict[str, Any]
 ) -> None:
     """Without its state nobody can say what follows; the next event makes the server ask for all again."""
     alice.sync()
     heads = list(view.heads)
-    odd = peer.event(view, {"body": "odd", "number": 1.5})
+    odd = peer.event(view, **fields)
     view.take(odd)
     pdus = [peer.event(view, "after it")]
     view.take(pdus[0])
