@@ -171,32 +171,6 @@ def test_what_another_server_calls_the_state_is_looked_at(
     assert {key: event["event_id"] for key, event in alice.state(room).items()} == before
 
 
-@pytest.mark.parametrize("again", [True, False], ids=["sent again", "sent once"])
-def test_an_event_is_taken_when_what_it_follows_has_come(
-    alice: Person, peer: Adversary, room: str, view: View, *, again: bool
-) -> None:
-    """However it went the first time, when nobody told what lay before."""
-    alice.sync()
-    first = peer.event(view, "first")
-    view.take(first)
-    second = peer.event(view, "second")
-    peer.send([second])
-    assert alice.sync().is_empty
-    peer.send([first])
-    if again:
-        peer.send([second])
-    peer.settle(600)
-    assert alice.sync().ids(room) == [view.name(first), view.name(second)]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"content": {"body": "odd", "number": 1.5}},
-        {"content": {}, "type_": "org.example", "state_key": "😀" * 70},  # some count characters
-    ],
-    ids=["a fraction", "280 bytes"],
-)
 def test_what_is_no_event_in_an_answer_leaves_a_gap_and_harms_nothing(
     server: WholeServer, alice: Person, peer: Adversary, room: str, view: View, fields: dict[str, Any]
 ) -> None:
