@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.runtime.http_client import HttpAnswer
 from tests.support.clock import FakeClock
 from tests.support.database import Databases
 from tests.support.federation import Federation
@@ -32,6 +33,17 @@ def test_the_public_rooms_of_another_server(federation: Federation, alice: Perso
 
 def test_an_alias_of_a_server_that_is_away(federation: Federation, bob: Person) -> None:
     bob.ask("GET", "/directory/room/%23den:gone.example", refused="M_NOT_FOUND")
+
+
+@pytest.mark.parametrize(("status", "says"), [(404, "does not exist"), (403, "does not tell: ")])
+def test_that_there_is_no_such_alias_is_said_only_when_its_server_says_so(
+    federation: Federation, bob: Person, status: int, says: str
+) -> None:
+    refusal = b'{"errcode":"M_NOT_FOUND","error":"nothing for you"}'
+    federation.network.add("odd.example", lambda _: HttpAnswer(status, {}, refusal))
+    answer = bob.request("GET", "/directory/room/%23den:odd.example")
+    assert (answer.status, answer.errcode) == (404, "M_NOT_FOUND")
+    assert says in answer.json["error"]
 
 
 def test_a_canonical_alias_may_be_that_of_another_server(

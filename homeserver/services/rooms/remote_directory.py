@@ -17,6 +17,9 @@ from homeserver.runtime.memory import Memory
 MOST_SERVERS = 50
 MOST_REMEMBERED = 1_000
 REMEMBERED_S = 60.0
+"""Clients ask before they join. An alias that moves is followed within a minute; one that is not there is asked
+for each time."""
+NOT_FOUND = 404
 _PAGE_FIELDS = ("next_batch", "prev_batch", "total_room_count_estimate")
 
 
@@ -56,7 +59,9 @@ class RemoteDirectory:
             answer = await self._client.directory(server, alias)
             room_id = parse_room_id(answer.room_id)
         except RemoteRefused as refusal:
-            raise NotFound(f"{alias} does not exist") from refusal
+            if refusal.remote_status == NOT_FOUND:
+                raise NotFound(f"{alias} does not exist") from refusal
+            raise NotFound(f"The server of {alias} does not tell: {refusal.message}") from refusal
         except InvalidParam as error:
             raise NotFound(f"{server} says that {alias} stands for something that is no room") from error
         except MatrixError as error:
