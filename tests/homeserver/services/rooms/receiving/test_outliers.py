@@ -171,6 +171,14 @@ def test_what_another_server_calls_the_state_is_looked_at(
     assert {key: event["event_id"] for key, event in alice.state(room).items()} == before
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content": {"body": "odd", "number": 1.5}},
+        {"content": {}, "type_": "org.example", "state_key": "😀" * 70},  # some count characters
+    ],
+    ids=["a fraction", "280 bytes"],
+)
 def test_what_is_no_event_in_an_answer_leaves_a_gap_and_harms_nothing(
     server: WholeServer, alice: Person, peer: Adversary, room: str, view: View, fields: dict[str, Any]
 ) -> None:
