@@ -17,8 +17,8 @@ from homeserver.runtime.memory import Memory
 MOST_SERVERS = 50
 MOST_REMEMBERED = 1_000
 REMEMBERED_S = 60.0
-"""Clients ask before they join. An alias that moves is followed within a minute; one that is not there is asked
-for each time."""
+"""Clients ask before they join. An alias that moves is followed within a minute; one that is not there is
+asked for each time."""
 NOT_FOUND = 404
 _PAGE_FIELDS = ("next_batch", "prev_batch", "total_room_count_estimate")
 
