@@ -8,6 +8,7 @@ from homeserver.storage.events import ACCEPTED, OUTLIER, NewEvent
 from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
 from homeserver.storage.room_stores import RoomStores, room_stores
 from homeserver.storage.rooms import Member
+from homeserver.storage.unproven_events import UnprovenEvent
 from tests.support.running import result
 
 ROOM = RoomId("!room:one")
@@ -179,6 +180,46 @@ class TestRooms:
         assert rows.read(rows.stores.received_events.partial_servers, rows.room_nid) == b'["one"]'
         rows.write(store.remove_partial, rows.room_nid)
         assert rows.read(store.partial) == []
+
+    def test_originals_are_kept_in_partial_rooms_only_and_put_back(self, rows: Rows) -> None:
+        store = rows.stores.received_rooms
+        before, target = rows.event(3), rows.event(4)
+        rows.write(store.keep_original, 3)
+        rows.write(store.put_partial, rows.room_nid, PartialRoom(ROOM, EventId("$join"), -9, b"[]"))
+        for nid in (4, 4):
+            rows.write(store.keep_original, nid)
+        for nid in (3, 4):
+            rows.write(rows.stores.events.redact, nid, redaction_nid=9, raw=b"[]")
+
+        assert rows.write(store.put_back, rows.room_nid, 8) == []
+        assert rows.write(store.put_back, rows.room_nid, 9) == [target]
+
+        pdus = rows.read(rows.stores.received_events.pdus, [before, target])
+        assert [pdus[before].raw, pdus[target].raw] == [b"[]", b"{}"]
+        rows.write(store.remove_partial, rows.room_nid)
+        assert rows.read(lambda txn: txn.value("SELECT COUNT(*) FROM redacted_originals")) == 0
+
+    def test_unproven_events_wait_until_they_are_late_or_gone(self, rows: Rows) -> None:
+        store, has_late = rows.stores.unproven_events, rows.stores.received_events.has_late
+        one, two, three = (
+            UnprovenEvent(EventId(f"${name}"), servers, part, b"{}")
+            for name, servers, part in (("one", "a b", 0), ("two", "", 1), ("three", "c", 2))
+        )
+        assert not rows.read(has_late, rows.room_nid)
+        rows.write(store.note, rows.room_nid, [one, two, three])
+        rows.write(store.note, rows.room_nid, [one._replace(part=2), three._replace(part=1, servers="x")])
+        assert rows.read(store.size, rows.room_nid) == (3, 6)
+        assert set(rows.read(store.of_room, rows.room_nid)) == {one._replace(part=2), two, three}
+        assert set(rows.read(store.rooms)) == {(ROOM, "a b"), (ROOM, ""), (ROOM, "c")}
+
+        rows.write(store.mark_late, rows.room_nid, [three.event_id])
+        rows.write(store.remove, rows.room_nid, [one.event_id, two.event_id])
+
+        assert rows.read(store.of_room, rows.room_nid) == []
+        assert rows.read(store.rooms) == []
+        assert rows.read(has_late, rows.room_nid)
+        rows.write(store.remove_all, ROOM)
+        assert not rows.read(has_late, rows.room_nid)
 
     def test_what_was_shown_from_outside(self, rows: Rows) -> None:
         store = rows.stores.received_rooms
