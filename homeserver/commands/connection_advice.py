@@ -12,6 +12,7 @@ NAME_SERVERS = "If it does not pass: do the name servers answer that /etc/resolv
 GENERAL = "Certificate, port and firewall of that server must let strangers in."
 MISMATCH = "mismatch"
 DATED = ("has expired", "not yet valid")
+UNASKED = ("Temporary failure", "could not be looked up within")
 
 _ADVICE = (
     (
@@ -61,7 +62,7 @@ def advice_on(problem: str, target: Target, address: str) -> str:
 
 def advice_on_name(problem: str, host: str) -> str:
     """What to do about a name that has no address."""
-    if "Temporary failure" in problem:  # nobody says that there is no such name
+    if any(words in problem for words in UNASKED):  # nobody says that there is no such name
         return NAME_SERVERS
     return f"Is {host} spelt right? Is its DNS in order?"
 

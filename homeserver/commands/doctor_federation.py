@@ -41,6 +41,7 @@ NO_FILE = (
     "status 4",
     "Connection refused",
     "cannot be resolved",
+    "could not be looked up",
     "no connection in time",
     "No answer within",
     "is a private address",

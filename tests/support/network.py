@@ -17,6 +17,7 @@ from homeserver.runtime.http_client import (
     AnswerTooLarge,
     HttpAnswer,
     HttpClient,
+    HttpFailure,
     HttpRequest,
     OpenAnswer,
     Target,
@@ -43,7 +44,7 @@ class Network:
     silent: set[str] = field(default_factory=set)
     cuts: set[frozenset[str]] = field(default_factory=set)
     records: dict[str, list[ServiceRecord] | NameFailure] = field(default_factory=dict)
-    well_known: dict[str, HttpAnswer] = field(default_factory=dict)
+    well_known: dict[str, HttpAnswer | HttpFailure] = field(default_factory=dict)
     sent: list[tuple[str, HttpRequest]] = field(default_factory=list)
 
     def add(self, name: str, server: HasRouter | Answering) -> None:
@@ -142,7 +143,10 @@ class MemoryHttpClient:
         """Well-known files, of those servers that have one."""
         target, path = target_of_url(url)
         if path == "/.well-known/matrix/server":
-            return self._network.well_known.get(target.host_header, HttpAnswer(404, {}, b"{}"))
+            told = self._network.well_known.get(target.host_header, HttpAnswer(404, {}, b"{}"))
+            if isinstance(told, HttpFailure):
+                raise told
+            return told
         request = HttpRequest("GET", path, headers or {})
         return await self.send(request, [target], timeout_s=timeout_s, max_bytes=max_bytes)
 

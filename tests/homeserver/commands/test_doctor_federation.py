@@ -19,7 +19,7 @@ from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.server_keys import own_document
 from homeserver.protocol.signatures import SigningKey
 from homeserver.runtime.dns import NameFailure, ServiceRecord
-from homeserver.runtime.http_client import HttpAnswer, HttpRequest
+from homeserver.runtime.http_client import HttpAnswer, HttpRequest, Unreachable
 from tests.homeserver.commands.conftest import Postroom
 from tests.support.clock import FakeClock
 from tests.support.network import Network
@@ -121,6 +121,13 @@ def test_a_well_known_file_that_is_none(examine: Examine, them: Other, network: 
     found = examine()
     assert told(found)[0] == ("well-known", "warn")
     assert "repair it" in found[0].advice
+
+
+def test_a_well_known_file_whose_host_cannot_be_looked_up(
+    examine: Examine, them: Other, network: Network
+) -> None:
+    network.well_known[THEM] = Unreachable("them.example could not be looked up within 10 s")
+    assert told(examine())[0] == ("well-known", "skip")
 
 
 def test_records(examine: Examine, them: Other, network: Network) -> None:
