@@ -37,10 +37,9 @@ MOST_ROUNDS = 300
 FEWEST_PER_ROUND = 5
 PATIENT_ROUNDS = 10
 """A server that after so many rounds has told fewer events than that in each keeps us busy, nothing else."""
-FILLING_S = 60.0
 FEWEST_PER_SECOND = 5
-"""The room takes nothing else in meanwhile; what is not told by then stays a gap. A server that tells fewer
-has half of its turn only: the other half is for the state after the gap."""
+"""A server that tells fewer has half of its turn only: the other half is for the state after the gap. What is
+not told by then stays a gap."""
 MOST_LATEST = 20
 MOST_STATE = 300_000
 """Events in a state and its auth chain."""
@@ -90,7 +89,7 @@ class Fetching:
             if number >= PATIENT_ROUNDS and len(got) < number * FEWEST_PER_ROUND:
                 break
             took_s = self._clock.monotonic() - began
-            most_s = min(FILLING_S, max(patient_s, len(got) / FEWEST_PER_SECOND))
+            most_s = min(turn.filling_s, max(patient_s, len(got) / FEWEST_PER_SECOND))
             try:
                 answered = await timeout(
                     self._clock, max(0.0, most_s - took_s), self._ask_missing(room, latest, origin)
@@ -106,8 +105,10 @@ class Fetching:
             latest = await self._with_unknown_prevs(fresh, got)
             if not latest:
                 break
+        took_s = self._clock.monotonic() - began
+        turn.filling_s = max(0.0, turn.filling_s - took_s)
         if got:  # what came is of use: it is not taken off the time for what else is missing
-            turn.until += self._clock.monotonic() - began
+            turn.until += took_s
         return list(got.values())
 
     async def auth_events(

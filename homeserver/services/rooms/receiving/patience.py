@@ -18,6 +18,8 @@ from homeserver.services.rooms.receiving.ports import CannotJudge
 
 TURN_S, SLOW_TURN_S = 10.0, 5.0
 """For one turn of a server's events in a room; less for a server that used it up before."""
+FILLING_S = 60.0
+"""And for gaps, as long as something comes: the room takes nothing else in meanwhile."""
 SLOW_FOR_S = 600.0
 MOST_SLOW = 10_000
 LONGEST_S = 600.0
@@ -30,12 +32,13 @@ Lane = tuple[RoomId, ServerName]
 
 
 class Turn:
-    """The time that one turn in a room may take with waiting, by the monotonic clock."""
+    """The time that one turn in a room may take with waiting, by the monotonic clock, and with gaps."""
 
-    __slots__ = ("until",)
+    __slots__ = ("filling_s", "until")
 
     def __init__(self, until: float = float("inf")) -> None:
         self.until = until
+        self.filling_s = FILLING_S
 
 
 class Question(NamedTuple):

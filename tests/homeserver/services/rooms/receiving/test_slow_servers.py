@@ -2,13 +2,14 @@
 
 import pytest
 
-from homeserver.protocol.ids import ServerName
+from homeserver.protocol.ids import RoomId, ServerName
 from homeserver.services.rooms.receiving import fetching
+from homeserver.services.rooms.receiving.patience import FILLING_S
 from tests.homeserver.services.rooms.receiving.conftest import Shared
 from tests.homeserver.services.rooms.receiving.test_gaps import pdus, quietly, without_missing_events
 from tests.support.federation import Federation
 from tests.support.people import Person
-from tests.support.running import result
+from tests.support.running import Running, result
 
 A_TURN_S = 10.0
 A_WHILE_S = 1_000.0
@@ -125,3 +126,28 @@ def test_a_server_fills_the_memory_with_one_large_state_at_a_time(
     assert most == [1]
     assert last[0] in federation.accepted(shared.room, "one")
     assert last[1] in federation.accepted(other, "one")
+
+
+def test_many_gaps_that_are_told_slowly_do_not_add_up(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation, time = shared.federation, shared.federation.time
+    said = quietly(shared, 120)
+    remote = federation.all["one"].services.rooms.receiving._intake._fetching._remote
+    missing_events = remote.missing_events
+
+    async def slowly(*args: object, **kwargs: object) -> object:
+        await time.sleep(4)
+        return await missing_events(*args, **kwargs)
+
+    monkeypatch.setattr(remote, "missing_events", slowly)
+    monkeypatch.setattr(fetching, "MOST_PER_ANSWER", 1)
+    monkeypatch.setattr(fetching, "FEWEST_PER_ROUND", 0)
+    monkeypatch.setattr(fetching, "FEWEST_PER_SECOND", 0.1)
+    receiving = federation.all["one"].services.rooms.receiving
+    batch = pdus(shared, [said[39], said[79], said[119]])
+
+    taking = Running(receiving.receive(RoomId(shared.room), batch, origin=ServerName("two")))
+    time.advance(FILLING_S + 2 * A_TURN_S)
+
+    assert taking.result() == dict.fromkeys([said[39], said[79], said[119]])
