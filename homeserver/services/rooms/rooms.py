@@ -92,7 +92,7 @@ class Rooms:
             found = await self._read_all([room_id])
             if not found:
                 raise RoomNotFound(f"{room_id} is not known here")
-            return self.add(self._build(found[0]))
+            return self.add(found[0])
 
     async def load_many(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
         """The rooms of the list that exist, in one read."""
@@ -100,8 +100,7 @@ class Rooms:
         missing = [room_id for room_id in room_ids if room_id not in rooms]
         for start in range(0, len(missing), 200):
             for found in await self._read_all(missing[start : start + 200]):
-                room_id = found.row.room_id
-                rooms[room_id] = self._loaded.get(room_id) or self.add(self._build(found))
+                rooms[found.room_id] = self._loaded.get(found.room_id) or self.add(found)
         return rooms
 
     def add(self, room: Room) -> Room:
@@ -132,9 +131,9 @@ class Rooms:
             if room_id in reading:
                 reading[room_id] = False
 
-    async def _read_all(self, room_ids: list[RoomId]) -> list[LoadedRoom]:
+    async def _read_all(self, room_ids: list[RoomId]) -> list[Room]:
         """What is stored of the rooms, read again as long as they are outdated meanwhile."""
-        found: list[LoadedRoom] = []
+        found: list[Room] = []
         wanted = room_ids
         while wanted:
             reading = dict.fromkeys(wanted, True)
@@ -143,12 +142,13 @@ class Rooms:
                 loaded = await self._database.read(self._read, wanted)
             finally:
                 self._readings.remove(reading)
-            found += [room for room in loaded if reading[room.row.room_id]]
+            found += [room for room in loaded if reading[room.room_id]]
             wanted = [room_id for room_id, is_current in reading.items() if not is_current]
         return found
 
-    def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[LoadedRoom]:
-        return [self._read_one(txn, row) for row in self._rooms.many(txn, room_ids)]
+    def _read(self, txn: Transaction, room_ids: list[RoomId]) -> list[Room]:
+        """Built here, too: with thousands of members that takes long enough to keep all others waiting."""
+        return [self._build(self._read_one(txn, row)) for row in self._rooms.many(txn, room_ids)]
 
     def _read_one(self, txn: Transaction, row: RoomRow) -> LoadedRoom:
         branches: dict[EventId, int] = {}
