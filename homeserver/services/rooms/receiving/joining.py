@@ -18,6 +18,7 @@ from homeserver.protocol.room_versions import RoomVersion
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.built import Built, records, replaced_by
 from homeserver.services.rooms.ground import RoomGround
+from homeserver.services.rooms.receiving.checking import Checked
 from homeserver.services.rooms.receiving.fetching import Parts
 from homeserver.services.rooms.receiving.forking import Source
 from homeserver.services.rooms.receiving.intake import Intake
@@ -135,8 +136,8 @@ class Joining:
         version, room_id = joined.version, joined.room_id
         if len(joined.state) + len(joined.auth_chain) > MOST_EVENTS:
             raise BadState("The room's state is too large")
-        checked_chain = await self._checking.check(version, room_id, joined.auth_chain)
-        checked_state = await self._checking.check(version, room_id, joined.state)
+        checked_chain = _without(join, await self._checking.check(version, room_id, joined.auth_chain))
+        checked_state = _without(join, await self._checking.check(version, room_id, joined.state))
         chain, state = checked_chain.events, checked_state.events
         in_chain = {event.event_id for event in chain}
         _check_create(version, [event for event in state if event.is_state and event.key == CREATE_KEY])
@@ -207,18 +208,23 @@ class Joining:
             stale = self._rooms.find(key.room_id)
             if stale is not None:
                 self._rooms.discard(stale)
+            self._begin_to_wait(beginning)
             room = await self._rooms.load(key.room_id)
         except BaseException:
             self._ground.streams.complete(position)
             raise
         await self._writer.kept(room, [built._replace(moved=tuple(locals_))])
+        return room
+
+    def _begin_to_wait(self, beginning: _Beginning) -> None:
+        """For what is stored to be missing: before anything else can fail."""
+        room_id = beginning.key.room_id
         if beginning.unproven:
-            self._unproven.wait_for(key.room_id, servers_of(beginning.unproven))
+            self._unproven.wait_for(room_id, servers_of(beginning.unproven))
         if beginning.partial is not None:
             self._partial.begin(beginning.partial)
         else:
-            self._partial.end(key.room_id)
-        return room
+            self._partial.end(room_id)
 
     def _built(self, beginning: _Beginning) -> Built:
         join, replaced = beginning.join, beginning.replaced
@@ -271,6 +277,7 @@ class Joining:
             stores.received_events.note_missing(
                 txn, key.nid, beginning.absent, depth=beginning.join.depth, follower_nid=position
             )
+        if beginning.absent or beginning.unproven or beginning.partial is not None:
             stores.received_events.set_last_gap(txn, key.nid, position)
         if beginning.partial is not None:
             stores.received_rooms.put_partial(txn, key.nid, beginning.partial)
@@ -300,6 +307,11 @@ class Joining:
         ]
         stores.received_rooms.put_members(txn, key.nid, [*remote, *local])
         return [member for member in local if member.user_id != beginning.join.state_key]
+
+
+def _without(join: Event, checked: Checked) -> Checked:
+    """What was told of the state before the join, in case the join is in that."""
+    return checked._replace(events=[event for event in checked.events if event.event_id != join.event_id])
 
 
 def _check_create(version: RoomVersion, created: Sequence[Event]) -> None:

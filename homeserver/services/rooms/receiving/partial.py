@@ -40,6 +40,8 @@ class _Job:
 
     def __init__(self, partial: PartialRoom) -> None:
         self.partial: PartialRoom | None = partial
+        self.asked = 0
+        """Servers beside the first; later rounds go on after them."""
         self.done = Gate()
         self.news = Gate()
         """Wakes up who sleeps."""
@@ -118,13 +120,15 @@ class PartialRooms:
         except MatrixError as error:
             logger.warning("%s cannot be completed now: %s", partial.room_id, error.message)
             return False
-        others = [server for server in room.other_servers() if server not in servers]
-        for server in [*servers, *others][:MOST_ASKED]:
+        candidates = dict.fromkeys([*servers, *room.other_servers()])
+        for server in _next_to_ask(job, list(candidates)):
             try:
                 if await self._complete_from(job, partial, server):
                     return True
             except MatrixError as error:
                 logger.info("%s does not tell the state of %s: %s", server, partial.room_id, error.message)
+            except Exception:  # whatever that answer is: the next server's may be better
+                logger.exception("The state of %s that %s tells cannot be used", partial.room_id, server)
             if job.partial is not partial:
                 break
         return False
@@ -149,7 +153,7 @@ class PartialRooms:
             if job.partial is not partial:
                 return False
             key = RoomKey(room.room_id, room.nid, room.version)
-            numbers = self._stored.past_nids(MOST_NEW_SETS)
+            numbers = self._stored.past_nids(1 + MOST_NEW_SETS)
 
             def work(txn: Transaction, position: int) -> list[EventId]:
                 return self._make_whole(txn, key, partial, state_nid, position=position, numbers=numbers)
@@ -169,7 +173,8 @@ class PartialRooms:
         if row is None:
             raise CannotJudge("The room is gone")
         tip, heads, depth = row
-        replay = Replay(txn, stores, self._sets, room=key, partial=partial, numbers=numbers)
+        state_nid = self._as_first_told(txn, key.nid, partial, state_nid, numbers[0])
+        replay = Replay(txn, stores, self._sets, room=key, partial=partial, numbers=numbers[1:])
         replayed = replay.run(state_nid, orjson.loads(heads))
         stores.rooms.advance(
             txn, key.nid, expected_tip=tip, tip=position, heads=orjson.dumps(replayed.heads), depth=depth,
@@ -177,4 +182,31 @@ class PartialRooms:
         )  # fmt: skip
         self._rewriting.make_current(txn, key.nid, replayed.state_nid, position)
         stores.received_rooms.remove_partial(txn, key.nid)
+        if replayed.is_seen:  # what is behind clients is not as it was: they are to read it again
+            stores.received_events.set_last_gap(txn, key.nid, position)
         return replayed.changed
+
+    def _as_first_told(
+        self, txn: Transaction, room_nid: int, partial: PartialRoom, state_nid: int, number: int
+    ) -> int:
+        """The set with what was told at the join, which others may only add to. `number` is for it.
+
+        The join itself is not part of the state before it.
+        """
+        state = self._stores.state
+        told = state.state_ids(txn, partial.state_nid)
+        join = self._stores.received_events.known(txn, [partial.join_id])[partial.join_id]
+        key = join.state_key_nid or 0
+        held = state.pick(txn, state_nid, [*told, key])
+        other = {key: nid for key, nid in told.items() if held.get(key) != nid}
+        if key not in told and held.get(key) == join.nid:
+            other[key] = 0
+        return self._sets.keep_near(txn, room_nid, state_nid, other, number) if other else state_nid
+
+
+def _next_to_ask(job: _Job, candidates: list[ServerName]) -> list[ServerName]:
+    """The server that let us in, and some of the others in turn."""
+    first, others = candidates[:1], candidates[1:]
+    start = job.asked % max(1, len(others))
+    job.asked += MOST_ASKED - 1
+    return [*first, *others[start:], *others[:start]][:MOST_ASKED]

@@ -41,11 +41,15 @@ MOST_NEW_SETS = 100_000
 
 
 class Replayed(NamedTuple):
-    """Where the room is now. `changed`: events that stand there otherwise than before."""
+    """Where the room is now. `changed`: events that stand there otherwise than before.
+
+    `is_seen`: some of them are shown now, or are not any more.
+    """
 
     heads: list[EventId]
     state_nid: int
     changed: list[EventId]
+    is_seen: bool
 
 
 class Replay:
@@ -89,7 +93,8 @@ class Replay:
         now = self._heads(heads, changed) if changed else list(heads)
         now = self._take_in(ordered, now, changed)
         changed += self._redact([stored for stored in ordered if stored.event.type == REDACTION])
-        return Replayed(now, self._meet(now), changed)
+        is_seen = any(self._status[one.known.event_id] != one.known.status for one in ordered)
+        return Replayed(now, self._meet(now), changed, is_seen)
 
     # Before
 

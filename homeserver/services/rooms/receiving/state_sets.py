@@ -203,7 +203,7 @@ class StateSets:
         numbers = self._stores.identifiers.state_key_nids(txn, [*resolved.changed, *resolved.removed])
         added = {numbers[key]: event_nid for key, event_nid in resolved.changed.items()}
         added |= dict.fromkeys((numbers[key] for key in resolved.removed), 0)
-        return self._keep_near(txn, room_nid, resolved.base_nid, added, nid)
+        return self.keep_near(txn, room_nid, resolved.base_nid, added, nid)
 
     def _keep(
         self, txn: Transaction, room_nid: int, state: Mapping[StateKey, int], near: Sequence[int], nid: int
@@ -218,9 +218,9 @@ class StateSets:
                 return candidate
             if len(change) < len(added):
                 parent, added = candidate, change
-        return self._keep_near(txn, room_nid, parent, added, nid)
+        return self.keep_near(txn, room_nid, parent, added, nid)
 
-    def _keep_near(self, txn: Transaction, room_nid: int, parent: int, added: StateIds, nid: int) -> int:
+    def keep_near(self, txn: Transaction, room_nid: int, parent: int, added: StateIds, nid: int) -> int:
         """The set that differs so from its parent, 0 for keys that it has no more; stored if it was not."""
         stores = self._stores
         gone = stores.received_events.ids(txn, stores.state.pick(txn, parent, list(added)).values())
