@@ -5,7 +5,7 @@ import pytest
 from homeserver.protocol.ids import EventId, RoomId, UserId
 from homeserver.runtime.database import Database, Transaction
 from homeserver.storage.events import ACCEPTED, OUTLIER, NewEvent
-from homeserver.storage.received_rooms import CurrentEntry, PartialRoom
+from homeserver.storage.received_rooms import CurrentEntry, PartialRoom, UntoldLeave
 from homeserver.storage.room_stores import RoomStores, room_stores
 from homeserver.storage.rooms import Member
 from homeserver.storage.unproven_events import UnprovenEvent
@@ -229,3 +229,14 @@ class TestRooms:
         assert rows.read(store.outside, ROOM, UserId("@bob:one")) is None
         rows.write(store.remove_outside, rows.room_nid)
         assert rows.read(store.outside, ROOM, ALICE) is None
+
+
+def test_a_leave_that_nobody_was_told_of_yet(rows: Rows) -> None:
+    store = rows.stores.received_rooms
+    untold = UntoldLeave(ROOM, ALICE, b'["one"]', b"{}", 0, 1_000)
+    later = untold._replace(attempts=1, next_ms=2_000)
+    for one in (untold, later):
+        rows.write(store.put_untold_leave, one)
+    assert rows.read(store.untold_leaves) == [later]
+    rows.write(store.remove_untold_leave, ROOM, ALICE)
+    assert rows.read(store.untold_leaves) == []
