@@ -46,6 +46,7 @@ NO_FILE = (
     "No answer within",
     "is a private address",
 )
+REDIRECTED = "it redirects to"
 UNBELIEVABLE = "Nothing that it signs can be believed."
 
 BELIEVED = Finding("signature", "ok", "it believes our signature: it could fetch our keys")
@@ -140,7 +141,7 @@ class Examination:
             delegated = split_server_name(delegation.name)
             self._names_its_place = delegated.is_ip_literal or delegated.port is not None
             yield Finding("well-known", "ok", f"{url} leads to {delegation.name}")
-        elif any(words in delegation.problem for words in NO_FILE):
+        elif REDIRECTED not in delegation.problem and any(words in delegation.problem for words in NO_FILE):
             yield Finding("well-known", "skip", f"{url}: {delegation.problem}")
         else:
             advice = "Servers pass over such a file: repair it, or take it away if none is needed."

@@ -133,8 +133,13 @@ class HttpClient:
     ) -> HttpAnswer:
         seen = {url}
         while True:
-            target, path = target_of_url(url)
-            answer = await self._send(HttpRequest("GET", path, headers), [target], max_bytes)
+            try:
+                target, path = target_of_url(url)
+                answer = await self._send(HttpRequest("GET", path, headers), [target], max_bytes)
+            except HttpFailure as failure:
+                if len(seen) == 1:
+                    raise
+                raise type(failure)(f"it redirects to {url[:300]}: {failure}") from failure
             location = answer.headers.get("location")
             if answer.status not in REDIRECTS or location is None:
                 return answer

@@ -130,6 +130,16 @@ def test_a_well_known_file_whose_host_cannot_be_looked_up(
     assert told(examine())[0] == ("well-known", "skip")
 
 
+def test_a_well_known_file_that_is_elsewhere_where_nothing_is(
+    examine: Examine, them: Other, network: Network
+) -> None:
+    problem = "it redirects to https://old.example/: old.example:443 (192.0.2.1): Connection refused"
+    network.well_known[THEM] = Unreachable(problem)
+    found = examine()
+    assert told(found)[0] == ("well-known", "warn")
+    assert "repair it" in found[0].advice
+
+
 def test_records(examine: Examine, them: Other, network: Network) -> None:
     network.records["_matrix-fed._tcp.them.example"] = [ServiceRecord(0, 0, 7000, "host.example")]
     found = examine()
