@@ -5,9 +5,10 @@ nobody. Where none may, what our people say goes after a few of the heads, besid
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from homeserver.protocol.auth_rules.power_levels import PowerLevels
+from homeserver.protocol.auth_rules.power_levels import PowerLevels, creators
 from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.errors import AuthFailure, Forbidden, MatrixError
 from homeserver.protocol.event_types import DUMMY
@@ -24,12 +25,14 @@ from homeserver.services.rooms.receiving.forking import Forking, Judged, Source
 from homeserver.services.rooms.receiving.intake import Intake
 from homeserver.services.rooms.receiving.judging import check_by_state, keys_needed
 from homeserver.services.rooms.receiving.stored_events import Stored
-from homeserver.services.rooms.room import Room
+from homeserver.services.rooms.room import CREATE, POWER_LEVELS, Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.writer import MOST_DEPTH, MOST_HEADS
 
 MOST_DUMMIES = 50
+MOST_SENDERS = 3
+"""Of ours, who are tried."""
 
 
 class Drafted(NamedTuple):
@@ -105,9 +108,17 @@ class Closing:
         return await self._forking.append(room.room_id, drafted.event, drafted.state_nid, judged)
 
     def _senders(self, room: Room) -> list[UserId]:
-        """The few of our members with the most power: on another branch they may have less."""
-        levels = PowerLevels(room.events)
-        return sorted(room.joined_local, key=lambda user: (-levels.of_user(user), user))[:3]
+        """Those of our members who may, a few with the most power: on another branch they may have less.
+
+        Not all are looked at: nearly all have the same.
+        """
+        levels, create = PowerLevels(room.events), room.events.get(CREATE)
+        named = room.content_of(*POWER_LEVELS).get("users")
+        some = {*(named if isinstance(named, dict) else ()), *(creators(create) if create else ())}
+        some = {*room.joined_local.intersection(some), *islice(room.joined_local, MOST_SENDERS)}
+        needed = levels.to_send(DUMMY, is_state=False)
+        able = [user for user in some if levels.of_user(user) >= needed]
+        return sorted(able, key=lambda user: (-levels.of_user(user), user))[:MOST_SENDERS]
 
     async def _draft(self, room: Room, proposal: Proposal, prevs: tuple[EventId, ...]) -> Drafted:
         """The event after these heads. Raises AuthFailure when the state where they meet does not allow it:

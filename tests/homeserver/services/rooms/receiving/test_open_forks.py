@@ -1,7 +1,11 @@
 """More heads than one event may name, and nobody here may close them: what our own people say then."""
 
+from typing import Any
+
 import pytest
 
+from homeserver.protocol.events import Draft, Event, build
+from homeserver.services.rooms.receiving import closing
 from tests.homeserver.services.rooms.receiving.conftest import Shared, share
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
 from tests.homeserver.services.rooms.receiving.test_forks import fork
@@ -87,6 +91,36 @@ def test_a_repeated_transaction_is_answered_with_its_event_after_a_restart(share
     shared.federation.all["one"].restart()
 
     assert carol.ask("PUT", url, {"body": "once"})["event_id"] == first
+
+
+def test_nothing_is_drafted_for_those_who_may_not_close(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_carol_alone(shared)
+    drafted: list[Draft] = []
+
+    def counted(draft: Draft, *signing: Any) -> Event:
+        drafted.append(draft)
+        return build(draft, *signing)
+
+    monkeypatch.setattr(closing, "build", counted)
+    assert len(fork(shared, 25)) == 25
+    assert drafted == []
+
+
+def test_one_of_many_who_may_closes_forks(shared: Shared) -> None:
+    """Alice's power may be anywhere among theirs."""
+    federation, room = shared.federation, shared.room
+    for number in range(12):
+        federation.all["one"].register(f"guest{number}").join(room)
+    levels = {"users": {shared.bob.user_id: 60, "@guest7:one": 90}, "events": {DUMMY: 90}}
+    shared.alice.set_state(room, "m.room.power_levels", levels)
+    shared.alice.leave(room)
+    federation.settle()
+
+    fork(shared, 25)
+
+    assert len(federation.heads_of(room, "one")) <= 10
 
 
 def test_who_may_not_speak_is_refused(shared: Shared) -> None:
