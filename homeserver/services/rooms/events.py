@@ -85,6 +85,10 @@ class Events:
             del self._changed[next(iter(self._changed))]
         return found
 
+    def forget(self) -> None:
+        """Everything: what changed could not be read again."""
+        self._by_nid.clear()
+
     def decode(self, rows: Iterable[EventRow], room_id: RoomId, version: RoomVersion) -> list[TimelineEvent]:
         """The events of one room's rows, from memory where they are known; malformed ones are left out."""
         events = [self._decode(row, room_id, version) for row in rows]

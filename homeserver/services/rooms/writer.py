@@ -18,6 +18,7 @@ from homeserver.protocol.auth_rules import check
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
 from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.canonical_json import MAX_INTEGER
+from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.events import Draft, Event, StateKey, build
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
@@ -341,8 +342,13 @@ class RoomWriter:
 
     async def forget_redacted(self, room: Room, target: EventId) -> None:
         """Memory must not outlive what was taken back."""
-        changed = {event.nid: event for event in await self._events.read_again(target)}
-        signed = (await self._events.signed([target])).get(target)
+        try:
+            changed = {event.nid: event for event in await self._events.read_again(target)}
+            signed = (await self._events.signed([target])).get(target)
+        except MatrixError:  # the database does not answer now; what was stored is to be told all the same
+            self._events.forget()
+            self._rooms.discard(room)
+            return
         # nothing is awaited from here on: the room may have moved on meanwhile
         for index, event in enumerate(room.recent):
             if event.nid in changed:

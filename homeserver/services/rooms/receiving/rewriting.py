@@ -1,9 +1,10 @@
 """The present of a room made anew beneath what is in memory: its members became known later than the room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import orjson
 
+from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
 from homeserver.runtime.database import Transaction
@@ -44,9 +45,17 @@ class Rewriting:
             if known is not None:
                 self._rooms.discard(known)
             self._sets.forget()
+            try:
+                await self._read_again(changed)
+            finally:
+                self._ground.streams.complete(position, change)
+
+    async def _read_again(self, changed: Sequence[EventId]) -> None:
+        try:
             for event_id in changed:
                 await self._events.read_again(event_id)
-            self._ground.streams.complete(position, change)
+        except MatrixError:  # the database does not answer now; what was done, is
+            self._events.forget()
 
     def make_current(self, txn: Transaction, room_nid: int, state_nid: int, position: int) -> None:
         """In the transaction: the set is what stands now."""

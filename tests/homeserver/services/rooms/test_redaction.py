@@ -3,8 +3,12 @@
 https://spec.matrix.org/latest/client-server-api/#redactions
 """
 
+from typing import Any
+
 import pytest
 
+from homeserver.protocol.ids import EventId
+from homeserver.runtime.database import DatabaseUnavailable
 from tests.support.people import Person, path
 from tests.support.whole_server import WholeServer
 
@@ -143,3 +147,28 @@ def test_redacting_twice_keeps_the_first(alice: Person) -> None:
 def test_reason_must_be_text(alice: Person) -> None:
     room = alice.create_room()
     alice.redact(room, alice.send(room), reason=1, refused="M_BAD_JSON")
+
+
+def test_a_database_that_fails_after_a_redaction_holds_nobody_up(
+    server: WholeServer, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = alice.create_room(members=[bob])
+    event_id = bob.send(room, "oops")
+    alice.sync()
+    events = server.services.rooms.writer._events
+    read_again = events.read_again
+    failed: list[str] = []
+
+    async def fail_once(target: EventId) -> Any:
+        if not failed:
+            failed.append(target)
+            raise DatabaseUnavailable
+        return await read_again(target)
+
+    monkeypatch.setattr(events, "read_again", fail_once)
+    redaction = bob.redact(room, event_id)
+
+    assert failed
+    assert alice.sync().ids(room) == [redaction]
+    assert alice.event(room, event_id)["content"] == {}
+    assert "oops" not in alice.sync(since=None).texts(room)
