@@ -13,7 +13,7 @@ import orjson
 
 from homeserver.protocol.errors import MatrixError
 from homeserver.protocol.ids import EventId, RoomId, ServerName
-from homeserver.runtime.concurrency import Gate, KeyedLock
+from homeserver.runtime.concurrency import FairLimit, Gate, KeyedLock
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.fetching import Fetching
@@ -33,6 +33,8 @@ FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
 MOST_ASKED = 50
 """Servers in a row; then those are given time."""
+STATES_AT_ONCE = 4
+"""Each may fill hundreds of megabytes of memory. Of one server only one."""
 
 
 class _Job:
@@ -64,6 +66,7 @@ class PartialRooms:
         self._stored = stored
         self._rewriting = rewriting
         self._turns = turns
+        self._places: FairLimit[ServerName] = FairLimit(STATES_AT_ONCE, 1)
         self._jobs: dict[RoomId, _Job] = {}
 
     async def start(self) -> None:
@@ -146,9 +149,10 @@ class PartialRooms:
     async def _complete_from(self, job: _Job, partial: PartialRoom, server: ServerName) -> bool:
         """Raises what is wrong with the server, or with the database."""
         room = await self._rooms.load(partial.room_id)
-        state_nid = await self._fetching.whole_state_before(
-            room, partial.join_id, server, part=OF_JOINED_STATE
-        )
+        async with self._places.place(server):
+            state_nid = await self._fetching.whole_state_before(
+                room, partial.join_id, server, part=OF_JOINED_STATE
+            )
         async with self._turns.hold(partial.room_id):
             if job.partial is not partial:
                 return False

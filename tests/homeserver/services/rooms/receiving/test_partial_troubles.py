@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
-from homeserver.protocol.ids import RoomId, ServerName
+from homeserver.protocol.ids import EventId, RoomId, ServerName
 from homeserver.runtime.database import DatabaseUnavailable
-from homeserver.services.rooms.receiving import partial
+from homeserver.services.rooms.receiving import CannotJudge, partial
+from homeserver.storage.received_rooms import PartialRoom
 from tests.homeserver.services.rooms.receiving.partly_known import PartlyKnown
 from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld
 from tests.homeserver.services.rooms.receiving.test_partial_replays import Kicked, Stage
@@ -171,3 +173,77 @@ def test_a_database_that_fails_after_the_join_does_not_leave_the_room_in_part(
     assert failed
     assert known.is_partial
     known.complete()
+
+
+def test_a_database_that_fails_after_the_completion_holds_nobody_up(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(federation)
+    kicked = Kicked(stage)
+    said = kicked.beside_it("m.room.message", {"msgtype": "m.text", "body": "hers"})
+    stage.take(kicked.kick)
+    stage.take(said)
+    events: Any = stage.two.services.rooms.receiving._partial._rewriting._events
+    read_again = events.read_again
+    failed: list[str] = []
+
+    async def fail_once(event_id: Any) -> Any:
+        if not failed:
+            failed.append(event_id)
+            raise DatabaseUnavailable
+        return await read_again(event_id)
+
+    monkeypatch.setattr(events, "read_again", fail_once)
+    stage.complete()
+
+    assert failed
+    stage.bob.sync()
+    stage.bob.send(stage.room, "and on")
+    assert stage.bob.sync().texts(stage.room) == ["and on"]
+
+
+def test_few_large_states_are_in_memory_at_once(federation: Federation) -> None:
+    """After a restart, say, with many rooms known in part."""
+    (two,) = federation.servers("two")
+    rooms = two.services.rooms.receiving._partial
+    now: list[int] = [0]
+    seen: list[int] = []
+
+    class Slow:
+        async def whole_state_before(self, *_: Any, **__: Any) -> int:
+            now[0] += 1
+            seen.append(now[0])
+            await rooms._ground.clock.sleep(10)
+            now[0] -= 1
+            raise CannotJudge("not now")
+
+    rooms._fetching = Slow()  # type: ignore[assignment]
+    for number in range(20):
+        person = two.register(f"person{number}")
+        room = RoomId(person.create_room())
+        servers = [f"server{number}a", f"server{number}b"]
+        rooms.begin(PartialRoom(room, EventId("$join"), -1, orjson.dumps(servers)))
+    federation.time.advance(200)
+    assert len(seen) >= 40
+    assert max(seen) == partial.STATES_AT_ONCE
+
+
+def test_a_completion_whose_success_was_not_told_is_done_again(
+    known: PartlyKnown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was lost when the database had committed."""
+    known.come_in()
+    rewriting: Any = known.two.services.rooms.receiving._partial._rewriting
+    run = rewriting.run
+    failed: list[Any] = []
+
+    async def lose_the_answer(*args: Any) -> None:
+        await run(*args)
+        if not failed:
+            failed.append(args)
+            raise DatabaseUnavailable
+
+    monkeypatch.setattr(rewriting, "run", lose_the_answer)
+    known.complete()
+    assert failed
+    assert known.federation.state_of(known.room, "two") == known.federation.state_of(known.room, "one")
