@@ -24,6 +24,7 @@ from homeserver.runtime.database import Transaction
 from tests.support.clock import FakeClock
 from tests.support.network import Network
 from tests.support.people import Person, path
+from tests.support.resolved_state import check_sets
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
@@ -173,7 +174,8 @@ class Federation:
         assert all(state == states[0] for state in states)
 
     def check_memory(self, room: str, name: str) -> None:
-        """What the server has of the room in memory is what it stored."""
+        """What the server has of the room in memory is what it stored, and what its heads resolve to."""
+        self.read(self.all[name], lambda txn: check_sets(txn, room))
         rooms = self.all[name].services.rooms.rooms
         known = rooms.find(RoomId(room))
         if known is None:

@@ -16,6 +16,7 @@ from homeserver.runtime.database import Transaction
 from tests.support.clock import FakeClock
 from tests.support.crowded_room import CrowdedRoom
 from tests.support.database import Databases
+from tests.support.resolved_state import check_sets
 from tests.support.running import result
 from tests.support.whole_server import WholeServer
 
@@ -92,6 +93,8 @@ def test_a_fork_costs_the_same_in_a_room_of_many_members(
         )
         assert more.events_read == less.events_read < 400
         assert more.bytes_stored < 1_000
+    for crowd in (few, many):
+        result(crowd.server.database.read(check_sets, crowd.room))
 
 
 @pytest.mark.slow
