@@ -280,6 +280,19 @@ def test_a_server_of_which_too_much_waits_is_told_to_come_back(
     send(server, *[pdu(room) for _ in range(40)])
 
 
+def test_a_server_sends_only_so_much_before_it_hears_an_answer(
+    server: WholeServer, room: str, rooms: Rooms
+) -> None:
+    server.database.hold_writes()
+    waiting = [start(server, {"pdus": [pdu(room)]}) for _ in range(inbox_module.MOST_UNSEEN)]
+    with pytest.raises(LimitExceeded):
+        start(server, {"pdus": [pdu(room)]}).result()
+    other = start(server, {"pdus": [pdu(room)]}, origin="near")
+    server.database.release()
+    for one in (*waiting, other, start(server, {"pdus": [pdu(room)]})):
+        one.result()
+
+
 def test_large_events_of_one_server_do_not_fill_the_disk(
     server: WholeServer, room: str, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
 ) -> None:

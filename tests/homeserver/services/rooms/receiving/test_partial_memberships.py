@@ -39,6 +39,15 @@ def test_a_leave_does_not_wait(lobby: Lobby) -> None:
     assert lobby.alice.membership_of(lobby.room, lobby.bob) == "leave"
 
 
+def test_a_room_that_all_of_ours_have_left_is_not_completed_any_more(lobby: Lobby) -> None:
+    lobby.bob.leave(lobby.room)
+    lobby.federation.time.advance(1_300)
+    assert not lobby.is_partial
+    lobby.two.restart()
+    lobby.federation.settle()
+    assert not lobby.is_partial
+
+
 @pytest.mark.parametrize("ending", ["kick", "ban"])
 def test_who_is_removed_meanwhile_is_out(lobby: Lobby, ending: str) -> None:
     held = lobby.bob.start_sync()
