@@ -58,8 +58,8 @@ class Forks(Protocol):
     async def close(self, room_id: RoomId) -> None:
         """Bring them down to as many, if somebody here may."""
 
-    async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
-        """As `RoomWriter.append`, but one by one, each after some of the heads."""
+    async def append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent | None:
+        """Make the proposed event happen after some of them. None: meanwhile there are not so many."""
 
 
 class RoomWriter:
@@ -96,7 +96,10 @@ class RoomWriter:
             if room.branches or room.held is not None:
                 room = await self._ready(room)
                 if len(room.heads) > MOST_HEADS and self.forks is not None:
-                    return await self.forks.append(room_id, proposals)
+                    first = await self.forks.append(room_id, proposals[0])
+                    if first is not None:
+                        return [first, *(await self.append(room_id, proposals[1:]) if proposals[1:] else ())]
+                    room = self._rooms.find(room_id) or await self._rooms.load(room_id)
             try:
                 return await self._append(room, proposals)
             except StaleRoom:

@@ -4,7 +4,6 @@ Other servers do the same, with the same type of event. It is sent by a local me
 nobody. Where none may, what our people say goes after a few of the heads, beside the others.
 """
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -67,17 +66,19 @@ class Closing:
                 if len(room.heads) <= MOST_HEADS or not await self._close_some(room):
                     return
 
-    async def append(self, room_id: RoomId, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
-        """Make the proposed events happen, each after as many heads as it may name.
+    async def append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent | None:
+        """Make the proposed event happen after as many heads as it may name. None: it may name all.
 
-        Raises what is wrong with the first that may not be; those before it stay.
+        Raises AuthFailure, TooLarge, CannotJudge, and what the room's policy server says.
         """
         async with self._intake.turns.hold(room_id):
-            return [await self._append(room_id, proposal) for proposal in proposals]
+            room = await self._rooms.load(room_id)
+            if len(room.heads) <= MOST_HEADS:  # they may be ahead of what is stored
+                return None
+            return await self._append(room, proposal)
 
-    async def _append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent:
+    async def _append(self, room: Room, proposal: Proposal) -> TimelineEvent:
         """The oldest heads are closed first; what these do not allow, the newest may."""
-        room = await self._rooms.load(room_id)
         try:
             drafted = await self._draft(room, proposal, room.heads[:MOST_HEADS])
         except AuthFailure:

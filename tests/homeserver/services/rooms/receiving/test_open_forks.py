@@ -1,18 +1,21 @@
 """More heads than one event may name, and nobody here may close them: what our own people say then."""
 
+import random
 from typing import Any
 
 import pytest
 
 from homeserver.protocol.events import Draft, Event, build
+from homeserver.protocol.ids import RoomId, ServerName
 from homeserver.services.rooms.receiving import closing
 from tests.homeserver.services.rooms.receiving.conftest import Shared, share
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
 from tests.homeserver.services.rooms.receiving.test_forks import fork
 from tests.support.adversary import Adversary
 from tests.support.federation import Federation
-from tests.support.people import Person
+from tests.support.people import Person, path
 from tests.support.policy_server import POLICY, Guard
+from tests.support.running import Running
 
 DUMMY = "org.matrix.dummy_event"
 
@@ -148,3 +151,37 @@ def test_a_policy_server_signs_what_closes_forks(shared: Shared) -> None:
     assert federation.heads_of(room, "one") == [said]
     before = [federation.pdu(event_id, "one") for event_id in federation.pdu(said, "one")["prev_events"]]
     assert [POLICY in pdu["signatures"] for pdu in before if pdu["type"] == DUMMY] == [True, True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_people_speak_while_more_forks_come(shared: Shared, seed: int) -> None:
+    chance = random.Random(seed)
+    federation, room, bob = shared.federation, shared.room, shared.bob.user_id
+    carol = leave_carol_alone(shared)
+    heads = federation.heads_of(room, "two")
+    fork(shared, 12)
+    server = federation.all["one"]
+    server.database.hold_writes()
+    forks, said = [], []
+    for number in range(8):
+        type_, key = chance.choice((("m.room.message", None), ("m.room.topic", "")))
+        content = {"body": f"{number}", "topic": f"{number}"}
+        event = made(federation, "two", room, type_, bob, content, state_key=key, prev=heads)
+        coming = server.services.rooms.receiving.receive(
+            RoomId(room), [dict(event.pdu)], origin=ServerName("two")
+        )
+        forks.append((event.event_id, Running(coming)))
+        url = path("rooms", room, "send", "m.room.message", f"t{number}")
+        said.append(carol.start_request("PUT", url, {"body": f"{number}"}))
+        server.database.release(chance.randrange(3))
+    for _ in range(300):
+        server.database.release(1)
+        federation.time.advance(0.01)
+    server.database.release()
+
+    assert [one.answer.status for one in said] == [200] * 8
+    assert [one.result() for _, one in forks] == [{event_id: None} for event_id, _ in forks]
+    federation.check_memory(room, "one")
+    while len(federation.heads_of(room, "one")) > 1:
+        carol.send(room, "on we go")
+    check_both(shared)
