@@ -134,7 +134,11 @@ class Fetching:
     async def state_before(self, room: Room, event_id: EventId, origin: ServerName, turn: Turn) -> int:
         """The state set before an event, as the server tells it. Raises CannotJudge."""
         question = Question((room.room_id, origin), ("state before", event_id))
-        return await self.patience.answer(question, partial(self._state_before, room, event_id, origin), turn)
+        ask = partial(self._state_before, room, event_id, origin)
+        state_nid = await self.patience.answer(question, ask, turn)
+        if not await self._sets.is_stored(state_nid):  # told before the room became whole
+            state_nid = await self.patience.answer(question, ask, turn)
+        return state_nid
 
     async def _state_before(self, room: Room, event_id: EventId, origin: ServerName) -> int:
         try:

@@ -128,6 +128,10 @@ class StateSets:
         hash_ = await self._database.read(self._stores.state.hash_of, state_nid)
         return SetInfo(state_nid, int.from_bytes(hash_, "little"))
 
+    async def is_stored(self, state_nid: int) -> bool:
+        """Is it still there? Sets that grew out of an incomplete one are replaced (`replaying`)."""
+        return bool(await self._database.read(self._stores.state.stored, [state_nid]))
+
     def forget(self) -> None:
         """Sets were rewritten: what was resolved from them may be different now."""
         self._resolved.clear()

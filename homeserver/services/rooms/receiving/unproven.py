@@ -29,6 +29,8 @@ LONGEST_WAIT_S = 86_400.0
 ATTEMPTS = 14
 """Twice as long after each, then daily: the last is after nine days."""
 BUSY_WAIT_S = 60.0
+PATIENCE_S = 5.0
+"""So long live events wait: what is late may take keys of yet another server, which is silent."""
 MOST_OF_ROOM = 20_000
 MOST_BYTES_OF_ROOM = 32 * 1024 * 1024
 
@@ -110,7 +112,15 @@ class UnprovenEvents:
         """Before events are judged: their servers' keys may be those that were missing."""
         waiting = self._rooms.get(room_id)
         if waiting is not None and waiting.learned:
+            looked = Gate()
+            self._tasks.start(f"verify what was late of {room_id}", self._look_at_once(room_id, looked))
+            await looked.wait_for(self._clock, PATIENCE_S)
+
+    async def _look_at_once(self, room_id: RoomId, looked: Gate) -> None:
+        try:
             await self._look_again(room_id)
+        finally:
+            looked.open()
 
     def _learn(self, server: ServerName) -> None:
         rooms = list(self._by_server.get(server, ()))

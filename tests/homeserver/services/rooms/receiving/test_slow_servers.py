@@ -3,12 +3,14 @@
 import pytest
 
 from homeserver.protocol.ids import RoomId, ServerName
-from homeserver.services.rooms.receiving import fetching
+from homeserver.services.rooms.receiving import CannotJudge, fetching
 from homeserver.services.rooms.receiving.patience import FILLING_S
 from tests.homeserver.services.rooms.receiving.conftest import Shared
+from tests.homeserver.services.rooms.receiving.events_elsewhere import receive
 from tests.homeserver.services.rooms.receiving.test_gaps import pdus, quietly, without_missing_events
+from tests.homeserver.services.rooms.receiving.test_partial_joins import Withheld, crowded
 from tests.support.federation import Federation
-from tests.support.people import Person
+from tests.support.people import Person, path
 from tests.support.running import Running, result
 
 A_TURN_S = 10.0
@@ -151,3 +153,44 @@ def test_many_gaps_that_are_told_slowly_do_not_add_up(
     time.advance(FILLING_S + 2 * A_TURN_S)
 
     assert taking.result() == dict.fromkeys([said[39], said[79], said[119]])
+
+
+def test_what_was_told_late_is_asked_again_if_the_room_became_whole(federation: Federation) -> None:
+    """The sets of states that grew out of the incomplete one are gone then."""
+    alice, bob, room = crowded(federation)
+    withheld = Withheld(federation)
+    bob.ask("POST", path("join", room), {}, via="one")
+    federation.settle(1)
+    two = federation.all["two"]
+    receiving, time = two.services.rooms.receiving, federation.time
+    fetching = receiving._intake._fetching
+    prompt, fetching.missing_events = fetching._remote.state_ids, nothing_missing
+    asked: list[float] = []
+
+    async def late(destination: ServerName, *args: object) -> object:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            await time.sleep(100)
+        return await prompt(destination, *args)
+
+    fetching._remote.state_ids = late
+    result(federation.all["one"].services.traffic.destinations.block(ServerName("two"), is_blocked=True))
+    alice.send(room, "unheard")
+    last = federation.pdu(alice.send(room, "heard late"), "one")
+    running = Running(receiving.receive(RoomId(room), [last], origin=ServerName("one")))
+    time.advance(20)
+    assert [type(outcome) for outcome in running.result().values()] == [CannotJudge]
+    time.advance(100)
+    withheld.is_open = True
+    time.advance(1_200)
+    federation.settle()
+    assert not receiving.is_partial(RoomId(room))
+
+    assert list(receive(federation, "two", room, [last], origin="one").values()) == [None]
+
+    assert bob.sync().texts(room)[-1] == "heard late"
+    federation.check_memory(room, "two")
+
+
+async def nothing_missing(*_: object, **__: object) -> list[object]:
+    return []
