@@ -130,7 +130,7 @@ class Receiving:
         BadSignature...: refused for good. CannotJudge: nothing was stored, try again later.
         An entry that is no event at all (it has no ID) is left out. Raises NotInRoomHere.
         """
-        room = await self._room(room_id)
+        room = await self._intake.room(room_id)
         checked = await self._checking.check(room.version, room_id, pdus)
         await self._unproven.before_events(room_id)
         outcomes = dict(checked.problems)
@@ -147,7 +147,7 @@ class Receiving:
         All checks, signatures included; the caller has checked what the event is. Raises what is wrong with
         it: also SoftFailed. The state before it: `state_before`.
         """
-        room = await self._room(room_id)
+        room = await self._intake.room(room_id)
         checked = await self._checking.check(room.version, room_id, [pdu])
         for problem in checked.problems.values():
             raise problem
@@ -199,12 +199,12 @@ class Receiving:
         Never changes the present. Raises CannotJudge when the state at its beginning cannot be had, or the
         room is still partial.
         """
-        room = await self._room(room_id)
+        room = await self._intake.room(room_id)
         if self.is_partial(room_id):
             raise CannotJudge("The room's members are still being fetched")
         checked = await self._checking.check(room.version, room_id, pdus)
         async with self._intake.turns.hold(room_id):
-            return await self._past.take(await self._room(room_id), checked.events, origin)
+            return await self._past.take(await self._intake.room(room_id), checked.events, origin)
 
     async def gaps(self, room_id: RoomId, *, upto_depth: int, limit: int = 20) -> list[Gap]:
         """Where history is missing at or below a depth, nearest first: what to backfill from."""
@@ -223,12 +223,3 @@ class Receiving:
     async def close_forks(self, room_id: RoomId) -> None:
         """Write dummy events until at most ten forward extremities are left, if a local member may."""
         await self._closing.close(room_id)
-
-    async def _room(self, room_id: RoomId) -> Room:
-        try:
-            room = self._rooms.find(room_id) or await self._rooms.load(room_id)
-        except RoomNotFound:
-            raise NotInRoomHere(f"{room_id} is not known here") from None
-        if not room.joined_local:
-            raise NotInRoomHere(f"Nobody of this server is in {room_id}")
-        return room

@@ -109,7 +109,7 @@ class Intake:
     async def _take(self, room_id: RoomId, events: Sequence[Event], source: Source) -> Outcomes:
         outcomes: Outcomes = {}
         ordered = in_order(events)
-        room = await self._room(room_id)
+        room = await self.room(room_id)
         await self._stored.ready()
         ids = [event.event_id for event in ordered]
         outcomes |= await self._stored.clashing(room.nid, room.version, ordered)
@@ -142,7 +142,8 @@ class Intake:
             self._rooms.discard(batch.room)
             self._writer.abandon(batch.built)
 
-    async def _room(self, room_id: RoomId) -> Room:
+    async def room(self, room_id: RoomId) -> Room:
+        """The room, if somebody of this server is in it. Raises NotInRoomHere."""
         try:
             room = self._rooms.find(room_id) or await self._rooms.load(room_id)
         except RoomNotFound:
@@ -268,7 +269,7 @@ class Intake:
         ):  # only the first event follows none, and rooms have it when they are known
             return BadPdu(f"{event.event_id} follows no event")
         try:
-            room = await self._room(room_id)
+            room = await self.room(room_id)
             absent = await self._absent(room, event)
             if (
                 absent and source.may_fill
@@ -306,7 +307,7 @@ class Intake:
             await self._take(room.room_id, between[start : start + FILLED_AT_ONCE], inner)
 
     async def _place(self, room_id: RoomId, event: Event, judged: Judged) -> MatrixError | None:
-        room = await self._room(room_id)
+        room = await self.room(room_id)
         state_nid = await self._forking.state_before(room, event, judged)
         if judged.problem is not None:
             await self._forking.put_aside(room, event, REJECTED, state_nid)
