@@ -41,7 +41,7 @@ from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
 from homeserver.services.rooms.receiving.unproven import UnprovenEvents
 from homeserver.services.rooms.room import Room
-from homeserver.services.rooms.rooms import RoomNotFound, Rooms
+from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.rooms.user_rooms import UserRooms
 from homeserver.services.rooms.writer import RoomWriter
