@@ -24,18 +24,18 @@ from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
 from homeserver.runtime.database import DatabaseCorrupt, Transaction
 from homeserver.services.rooms.built import Advance, Built, records, replaced_by
+from homeserver.services.rooms.event_rows import EventRows
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.outbox import Outbox
 from homeserver.services.rooms.policy import PolicySignatures, policy_server
 from homeserver.services.rooms.proposals import Proposal, StaleRoom
-from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.reference_hashes import note_hash, recall_hashes, reference_hashes
 from homeserver.services.rooms.room import CREATE, Room, Standing
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.streams import Change
-from homeserver.storage.events import ACCEPTED, Relation
+from homeserver.storage.events import ACCEPTED
 from homeserver.storage.rooms import Member
 
 __all__ = ["Advance", "Built", "Follower", "Proposal", "RoomWriter", "StaleRoom"]
@@ -67,7 +67,6 @@ class RoomWriter:
 
     def __init__(self, ground: RoomGround, rooms: Rooms, events: Events) -> None:
         self._database = ground.database
-        self._stores = ground.stores
         self._streams = ground.streams
         self._rooms = rooms
         self._events = events
@@ -79,7 +78,7 @@ class RoomWriter:
         self._followers: list[Follower] = []
         self._last_creation_ms = 0
         self._policy = PolicySignatures(ground.client)
-        self._redactions = Redactions(ground.stores)
+        self.rows = EventRows(ground.stores, self._outbox)
         self.forks: Forks | None = None
         """Set by who can."""
 
@@ -128,7 +127,7 @@ class RoomWriter:
         create = replace(proposals[0], origin_server_ts=self._time_of_creation())
         batch, advance = self._build_all(room, [create, *proposals[1:]])
         try:
-            room.nid = await self._database.write(self._store_new, room, batch, advance, also)
+            room.nid = await self._database.write(self.rows.store_new, room, batch, advance, also)
         except BaseException:
             self.abandon(batch)
             raise
@@ -313,7 +312,7 @@ class RoomWriter:
         `also` runs in the same write, after the events are stored. Raises StaleRoom.
         """
         try:
-            await self._database.write(self._store, room.nid, batch, advance, also)
+            await self._database.write(self.rows.store, room.nid, batch, advance, also)
         except BaseException:
             self._rooms.discard(room)
             self.abandon(batch)
@@ -361,61 +360,3 @@ class RoomWriter:
             if standing is not None and standing.event_id == target:
                 room.remember(signed)
         room.fragments.clear()
-
-    def _store(
-        self, txn: Transaction, room_nid: int, batch: Sequence[Built], advance: Advance,
-        also: Callable[[Transaction], None] | None = None,
-    ) -> None:  # fmt: skip
-        """One write of the room. Raises StaleRoom when it is not where the batch expects it."""
-        stores = self._stores
-        if not stores.rooms.advance(
-            txn, room_nid, expected_tip=advance.expected_tip, tip=advance.tip, heads=advance.heads,
-            depth=advance.depth, state_nid=advance.state_nid,
-        ):  # fmt: skip
-            raise StaleRoom
-        for built in batch:
-            self.store_one(txn, room_nid, built)
-        if also is not None:
-            also(txn)
-
-    def _store_new(
-        self, txn: Transaction, room: Room, batch: Sequence[Built], advance: Advance,
-        also: Callable[[Transaction, RoomId], None],
-    ) -> int:  # fmt: skip
-        room_nid = self._stores.rooms.create(txn, room.room_id, room.version.version)
-        self._store(txn, room_nid, batch, advance)
-        also(txn, room.room_id)
-        return room_nid
-
-    def store_one(self, txn: Transaction, room_nid: int, built: Built) -> None:
-        """One event with all that is stored beside it."""
-        stores, new = self._stores, built.new
-        key_nid = None
-        if new.state_key is not None:
-            key_nid = stores.identifiers.state_key_nid(txn, (new.type, new.state_key))
-            stores.state.append(
-                txn, room_nid, nid=new.nid, parent_nid=new.state_nid or 0, hash_=built.state_hash,
-                added={key_nid: new.nid},
-            )  # fmt: skip
-            if built.is_current:
-                stores.state.put_current(txn, room_nid, key_nid, new.nid)
-        if built.placed_at:
-            stores.received_events.place(
-                txn, new.nid, status=new.status, state_nid=new.state_nid or 0, replaces_nid=new.replaces_nid
-            )
-        else:
-            stores.events.insert(txn, room_nid, new, key_nid)
-        if built.member is not None:
-            stores.rooms.put_member(txn, room_nid, built.member)
-        if built.relation is not None:
-            relation = built.relation
-            stores.events.add_relation(
-                txn, room_nid, Relation(new.nid, relation.event_id, relation.rel_type, relation.key)
-            )
-        if built.redacts is not None:
-            assert built.levels is not None
-            self._redactions.redact(txn, new.nid, built.event, built.redacts, built.levels)
-        if built.outgoing is not None:
-            self._outbox.store(txn, room_nid, built.position, built.outgoing, event_nid=new.nid)
-        if built.outcome is not None:
-            stores.push_actions.add(txn, room_nid, new.nid, new.thread_root, built.outcome)

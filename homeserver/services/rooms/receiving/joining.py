@@ -269,7 +269,7 @@ class Joining:
             txn, key.nid, [CurrentEntry(state_key, nid, nid) for state_key, nid in ids.items()]
         )
         locals_ = self._write_members(txn, beginning)
-        self._writer.store_one(txn, key.nid, built)
+        self._writer.rows.store_one(txn, key.nid, built)
         stores.received_rooms.remove_outside(txn, key.nid)
         stores.unproven_events.remove_all(txn, key.room_id)
         self._unproven.write(txn, key.nid, beginning.unproven)

@@ -179,12 +179,12 @@ def test_a_writer_that_never_catches_up_says_so(server: WholeServer, alice: Pers
     def lose_every_race(*_: Any, **__: Any) -> bool:
         return False
 
-    rooms.writer._stores.rooms.advance = lose_every_race  # type: ignore[method-assign]
+    rooms.writer.rows._stores.rooms.advance = lose_every_race  # type: ignore[method-assign]
     with pytest.raises(StaleRoom):
         result(rooms.writer.append(RoomId(room), [message(alice, "hello")]))
     answer = put(alice, room, "again").answer
     assert (answer.status, answer.errcode) == (503, "M_UNKNOWN")
-    del rooms.writer._stores.rooms.advance  # type: ignore[method-assign]
+    del rooms.writer.rows._stores.rooms.advance  # type: ignore[method-assign]
     alice.send(room, "at last")
     assert texts(alice, room) == ["at last"]
 
