@@ -1,7 +1,9 @@
 """Events of a state that could not be verified when it was told, put into the room's present once they can.
 
 States of the time between stay as they were: judged by these, who is missing there is believed to be a member
-if what he sends names a membership that is good (`Room.has_late`), and the present decides, as always.
+if what he sends names a membership that is good (`Room.has_late`), and the present decides, as always. This
+leaves one thing: in room versions before 12, a branch of that time which comes still later may drop him
+again, if the room's rules would not let him in any more.
 """
 
 import logging
