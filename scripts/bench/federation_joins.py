@@ -4,7 +4,8 @@
     POSTROOM_SYNAPSE_VENV=... python scripts/bench/federation_joins.py [--members 5000] [--rounds 3]
 
 Each server gets a room full of its own users, made through its client API, which takes most of the time
-(Synapse needs minutes); then, in each round, one user of a new server of the other kind joins it.
+(Synapse needs minutes); then, in each round, one user of a new server of the other kind joins it, once all
+servers that are there are at rest: those that came before may have much left to do for themselves.
 `answered_s`: until the client has its answer; `complete_s`: until the joining server knows every member.
 `cpu_s` is what the joining server's process spent. Prints JSON: all rounds, and the medians.
 """
@@ -15,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,6 +34,8 @@ Kind: TypeAlias = type[PostroomPeer] | type[SynapsePeer]
 MOST_S = 1_800
 LANES = 4
 LOOK_EVERY_S = 0.02
+AT_REST, REST_S, LONGEST_UNREST_S = 0.1, 1.0, 120.0
+"""Of a core, of all servers together, for so long."""
 
 
 def fill(server: Outside, members: int) -> tuple[Neighbour, str]:
@@ -53,6 +57,18 @@ def cpu_s(pid: int) -> float:
     """What the process has spent so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def wait_for_rest(servers: Iterable[PostroomPeer | SynapsePeer]) -> float:
+    """Until nobody does anything any more; how long that took."""
+    pids = [server.pid for server in servers]
+    began = time.monotonic()
+    while time.monotonic() - began < LONGEST_UNREST_S:
+        before = sum(map(cpu_s, pids))
+        time.sleep(REST_S)
+        if sum(map(cpu_s, pids)) - before <= AT_REST * REST_S:
+            break
+    return round(time.monotonic() - began, 1)
 
 
 def join(guest: Outside, host: Outside, room: str, members: int) -> dict[str, float]:
@@ -99,15 +115,22 @@ class Side:
         _, self._room = fill(Outside(self.host), members)
         return round(time.monotonic() - began, 1)
 
-    def play(self, folder: Path, authority: Authority, members: int) -> None:
-        """The guest stays: who comes after it asks it for its keys."""
+    @property
+    def servers(self) -> list[PostroomPeer | SynapsePeer]:
+        return [*self._guests, self.host]
+
+    def bring(self, folder: Path, authority: Authority) -> None:
+        """A new guest. It stays: who comes after it asks it for its keys."""
         guest = self._guest_kind(folder, authority, self._guest_address)
         self._guests.append(guest)
         guest.start()
-        self.rounds.append(join(Outside(guest), Outside(self.host), self._room, members))
+
+    def play(self, members: int) -> None:
+        """The newest guest joins."""
+        self.rounds.append(join(Outside(self._guests[-1]), Outside(self.host), self._room, members))
 
     def end(self) -> None:
-        for server in (*self._guests, self.host):
+        for server in self.servers:
             server.end()
 
 
@@ -118,7 +141,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=3)
     wanted = parser.parse_args()
-    report: dict[str, Any] = {"members": wanted.members, "filled_in_s": {}}
+    report: dict[str, Any] = {"members": wanted.members, "filled_in_s": {}, "rested_after_s": []}
     with tempfile.TemporaryDirectory(prefix="postroom-bench-") as name:
         folder = Path(name)
         authority = Authority(folder / "authority")
@@ -131,7 +154,9 @@ def main() -> None:
                 report["filled_in_s"][side.host.kind] = side.fill(wanted.members)
             for number in range(wanted.rounds):
                 for side in sides:
-                    side.play(folder / f"guest {number} of {side.host.kind}", authority, wanted.members)
+                    side.bring(folder / f"guest {number} of {side.host.kind}", authority)
+                    report["rested_after_s"].append(wait_for_rest(sides[0].servers + sides[1].servers))
+                    side.play(wanted.members)
                     report[side.name] = {"rounds": side.rounds, "median": medians(side.rounds)}
                 print(json.dumps(report, indent=1), file=sys.stderr, flush=True)
         finally:
