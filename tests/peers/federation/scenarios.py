@@ -53,11 +53,15 @@ class LossyNetwork(Network):
         self.loss = 0.0
 
 
+class Crashed(RuntimeError):
+    """Whatever it was about to do, it does no more."""
+
+
 class Gone:
     """The database of a server that has crashed."""
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError("this server has crashed")
+        raise Crashed("this server has crashed")
 
 
 class Fuse:
@@ -83,7 +87,7 @@ class Fuse:
             await self._database.write(work, *args, **more)
         _end(self._paced)
         self._burnt()
-        raise RuntimeError("this server has crashed")
+        raise Crashed("this server has crashed")
 
 
 def crash(server: WholeServer) -> None:
@@ -290,8 +294,9 @@ class Scenario:
     def restart(self, person: Person, number: int) -> None:
         name = server_of(person)
         if name not in self.dead:
-            self.federation.all[name].restart()
-            self.note(f"{name} is restarted")
+            with suppress(Crashed):  # its fuse burnt while it stopped
+                self.federation.all[name].restart()
+                self.note(f"{name} is restarted")
 
     def revive(self, name: str) -> None:
         self.federation.all[name]._start()
