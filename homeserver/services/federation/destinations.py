@@ -52,13 +52,10 @@ class Trouble:
     planned_ms: int = 0
     not_before_ms: int = 0
 
-    def may_try_early(self, now_ms: int) -> bool:
-        """Is it worth a try, now that it speaks? The more of them failed, the less."""
+    def early_try_ms(self) -> int:
+        """When it is worth a try if it speaks: the more of them failed, the later."""
         pause_s = min(EXTRA_TRIES_EVERY_S, FIRST_EXTRA_TRY_S * 2.0 ** min(self.extra_tries, 10))
-        return (
-            self.retry_at_ms > now_ms >= self.not_before_ms
-            and now_ms - self.last_failure_ms >= pause_s * 1000
-        )
+        return max(self.last_failure_ms + int(pause_s * 1000), self.not_before_ms)
 
 
 class DestinationView(NamedTuple):
@@ -202,13 +199,19 @@ class Destinations:
         trouble.is_destination = True
 
     def note_alive(self, destination: ServerName) -> None:
-        """It spoke to us: do not wait longer before trying it, unless that has failed often lately."""
+        """It spoke to us, perhaps only once: try it at once, or soon if that has failed a moment ago."""
         trouble = self._troubles.get(destination)
         now_ms = self._clock.now_ms()
-        if trouble is not None and trouble.is_destination and trouble.may_try_early(now_ms):
+        if trouble is None or not trouble.is_destination or trouble.retry_at_ms <= now_ms:
+            return
+        early_ms = max(now_ms, trouble.early_try_ms())
+        if early_ms < trouble.retry_at_ms:
             trouble.extra_tries += 1
-            trouble.planned_ms, trouble.retry_at_ms = trouble.retry_at_ms, now_ms
-            self._ready(destination)
+            trouble.planned_ms, trouble.retry_at_ms = trouble.retry_at_ms, early_ms
+            if early_ms == now_ms:
+                self._ready(destination)
+            else:
+                self._plan_retry(destination, trouble)
 
     # Operators
 

@@ -159,6 +159,22 @@ def test_a_server_that_speaks_to_us_is_tried_at_once(
     assert far.texts == ["hello"]
 
 
+def test_a_server_that_speaks_once_right_after_a_failure_is_tried_soon(
+    server: WholeServer, alice: Person, room: str, far: Destination
+) -> None:
+    server.network.down.add("far")
+    alice.send(room, "hello")
+    server.time.advance(4 * 3600)
+    server.time.advance(waiting_s(server, far))
+    while waiting_s(server, far) <= 0:
+        server.time.advance(0.1)
+    assert waiting_s(server, far) > 3600, "it was tried a moment ago"
+    server.network.heal()
+    speak(server, far)
+    server.time.advance(3)
+    assert far.texts == ["hello"]
+
+
 def test_speaking_to_us_does_not_make_us_hammer_a_server_that_cannot_be_reached(
     server: WholeServer, alice: Person, room: str, far: Destination
 ) -> None:
