@@ -30,6 +30,7 @@ from homeserver.http.tls import ServerTls, UnusableCertificate, strict_transport
 from homeserver.protocol.signatures import SigningKey
 from homeserver.runtime.concurrency import gather
 from homeserver.runtime.database import CannotStart
+from homeserver.runtime.heap import Heap
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.reactor import Reactor
 from homeserver.services import Services
@@ -144,6 +145,7 @@ class App:
         self._reactor = reactor
         self._runtime = runtime
         self._doors = doors
+        self._heap = Heap(runtime.clock)
         self.services = services
 
     async def start(self) -> None:
@@ -153,6 +155,7 @@ class App:
             await self._start_services()
             for door in self._doors:
                 self._listen(door)
+            self._heap.start()
         except CannotStart as error:
             raise CannotServe(str(error)) from error
         except CannotListenError as error:
@@ -163,6 +166,7 @@ class App:
 
     async def stop(self) -> None:
         """Answer what was asked, finish what was begun, close the database."""
+        self._heap.stop()
         self.services.waiting.stop()
         await gather(*(door.server.stop(within_seconds=GRACE_SECONDS) for door in self._doors))
         self.services.media.stop()
