@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from homeserver.runtime.database import Database, open_database
 from homeserver.runtime.migrations import DialectName
@@ -18,6 +20,12 @@ FIGURE = "figure"
 """The property of a test whose value is told at the end of the run."""
 
 DIALECTS: tuple[DialectName, ...] = ("sqlite", "postgresql")
+
+# An example that takes long is no failure, since the machine may be busy. Each run tries the same ones.
+hypothesis_settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("tests")
 
 
 @pytest.fixture

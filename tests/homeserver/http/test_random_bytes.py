@@ -90,13 +90,13 @@ def outcome(data: bytes, sizes: list[int]) -> list[tuple[int, bytes]]:
     return answers
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=streams, sizes=cuts)
 def test_the_same_bytes_mean_the_same_however_they_are_split(data: bytes, sizes: list[int]) -> None:
     assert outcome(data, [1_000_000]) == outcome(data, sizes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4).map(b"".join), flips=st.data())
 def test_no_flipped_byte_does_harm(data: bytes, flips: st.DataObject) -> None:
     changed = bytearray(data)
@@ -105,7 +105,7 @@ def test_no_flipped_byte_does_harm(data: bytes, flips: st.DataObject) -> None:
     outcome(bytes(changed), [1_000_000])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=streams, sizes=cuts, seconds=st.integers(1, 300))
 def test_every_connection_ends_if_nothing_more_comes(data: bytes, sizes: list[int], seconds: int) -> None:
     listener = Listener(*ROUTES)

@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeserver.protocol.room_versions import ROOM_VERSIONS
@@ -250,7 +250,7 @@ def take_step(room, rejected, step):
 
 
 @pytest.mark.parametrize("version", [V1, "2", "6", V2, V2_1])
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(history=st.lists(steps, min_size=5, max_size=45))
 def test_the_outcome_is_that_of_the_reference(version, history):
     room, rejected = ForkedRoom(version), set()

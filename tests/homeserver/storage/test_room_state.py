@@ -70,7 +70,7 @@ def test_packed_ids_come_back(given_ids: dict[int, int]) -> None:
     assert unpack(packed) == given_ids
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes)
 def test_layered_sets_equal_plain_dicts(
     store: RoomStateStore, database: Database, made: list[Change]
@@ -89,7 +89,7 @@ def test_layered_sets_equal_plain_dicts(
     assert result(database.read(store.many_state_ids, list(plain))) == plain
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes, changes, st.sets(st.integers(min_value=0, max_value=40), min_size=1))
 def test_sets_side_by_side(
     store: RoomStateStore, database: Database, made: list[Change], apart: list[Change], chosen: set[int]
