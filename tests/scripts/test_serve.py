@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ROOT, free_port
+from tests.support.server_process import ROOT, children_cpu_s, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("scripts")]
 
 FIRST_START_SECONDS = 400
-SECOND_START_SECONDS = 3
+SECOND_START_CPU_SECONDS = 3
+"""Four times what it takes; the machine may be busy, so that nothing is said of the time."""
 CLONED = ("homeserver", "scripts", "pyproject.toml", "README.md")
 
 
@@ -41,8 +42,7 @@ class Serving:
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
 
-    def wait_for_answer(self, *, within: float) -> float:
-        """Seconds from the command to the first answer."""
+    def wait_for_answer(self, *, within: float) -> None:
         while time.monotonic() - self.started < within:
             assert self._process.poll() is None, "".join(self.said)
             try:
@@ -50,7 +50,7 @@ class Serving:
             except OSError:
                 time.sleep(0.02)
             else:
-                return time.monotonic() - self.started
+                return
         raise AssertionError(f"No answer within {within} s: {''.join(self.said)}")
 
     def stop(self) -> int:
@@ -129,15 +129,15 @@ def test_the_command_it_names_adds_a_user(first: Serving, clone: Path) -> None:
 
 def test_stopped_and_started_again_it_answers_at_once(first: Serving, clone: Path, port: int) -> None:
     assert first.stop() == 0
-    seconds = []
-    for _ in range(2):  # the machine may be busy once
-        again = Serving(clone, port)
-        try:
-            seconds.append(again.wait_for_answer(within=30))
-            assert again.stop() == 0
-        finally:
-            again.end()
-    assert min(seconds) < SECOND_START_SECONDS
+    before = children_cpu_s()
+    again = Serving(clone, port)
+    try:
+        again.wait_for_answer(within=30)
+        assert again.stop() == 0
+    finally:
+        again.end()
+    assert "Installing" not in "".join(again.said)
+    assert children_cpu_s() - before < SECOND_START_CPU_SECONDS
 
 
 def test_arguments_go_through(first: Serving, clone: Path) -> None:

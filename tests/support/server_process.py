@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -167,3 +168,9 @@ def free_port(host: str = "127.0.0.1") -> int:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
             return port
+
+
+def children_cpu_s() -> float:
+    """What the processes that this one started, and waited for, have used of the CPU."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

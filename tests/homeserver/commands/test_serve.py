@@ -18,7 +18,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.crash_world import V3, registration
 from tests.support.http_client import Answer, HttpClient, Lost
-from tests.support.server_process import ROOT, ServerProcess, free_port
+from tests.support.server_process import ROOT, ServerProcess, children_cpu_s, free_port
 
 STOP_SECONDS = 5
 
@@ -209,15 +209,19 @@ def test_each_listener_answers_what_it_is_for(own: ServerProcess) -> None:
 
 
 def test_it_starts_soon_and_small(own: ServerProcess) -> None:
+    """In a few times what Python with its network takes, so that it holds on any machine, however busy."""
     own.start()
-    seconds = []
+    seconds, bare = [], []
     for _ in range(3):
         own.stop()
         own.start()
-        seconds.append(cpu_seconds(own.pid))  # the machine may be busy with something else
+        seconds.append(cpu_seconds(own.pid))
+        before = children_cpu_s()
+        subprocess.run([sys.executable, "-c", "import twisted.internet.reactor, sqlite3, ssl"], check=True)
+        bare.append(children_cpu_s() - before)
     status = Path(f"/proc/{own.pid}/status").read_text()
     resident_kib = int(status.partition("VmRSS:")[2].split()[0])
-    assert min(seconds) < 0.8  # 0.5 s on a quiet core
+    assert min(seconds) < 6 * min(bare)  # 0.5 s and 0.15 s
     assert resident_kib < 60 * 1024
 
 
