@@ -4,7 +4,7 @@ The doors. What is behind them: `checking` (form, signatures, hash), `stored_eve
 `state_sets` (state where the room forks), `fetching`, `patience` and `outliers` (what is missing),
 `unproven` and `proving` (what nobody could verify at first), `intake` and `forking` (live events), `joining`,
 `partial`, `replaying` and `rewriting` (our own joins of rooms elsewhere), `past` (history), `outside`
-(invites to rooms we are not in), `closing` (dummy events that close forks).
+(invites to rooms we are not in), `closing` and `newcomers` (dummy events that close forks).
 https://spec.matrix.org/latest/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
@@ -24,6 +24,7 @@ from homeserver.services.rooms.receiving.fetching import Fetching, Parts
 from homeserver.services.rooms.receiving.forking import Forking, Source
 from homeserver.services.rooms.receiving.intake import Intake, SoftFailed
 from homeserver.services.rooms.receiving.joining import Joining, RemoteJoin
+from homeserver.services.rooms.receiving.newcomers import Newcomers
 from homeserver.services.rooms.receiving.outliers import Outliers
 from homeserver.services.rooms.receiving.outside import Outside
 from homeserver.services.rooms.receiving.partial import PartialRooms
@@ -99,7 +100,9 @@ class Receiving:
         parts = Parts(remote, checking, stored, outliers, sets, ground.clock, patience, unproven)
         fetching = Fetching(parts)
         forking = Forking(ground, rooms, events, writer, sets=sets, fetching=fetching, stored=stored)
-        self._intake = intake = Intake(ground, rooms, events, writer, stored=stored, forking=forking)
+        self._intake = intake = Intake(
+            ground, rooms, events, writer, stored=stored, forking=forking, unproven=unproven
+        )
         rewriting = Rewriting(ground, rooms, events, sets)
         self._partial = PartialRooms(
             ground, rooms, fetching=fetching, sets=sets, stored=stored, rewriting=rewriting,
@@ -114,6 +117,7 @@ class Receiving:
         self._outside = Outside(ground, rooms, user_rooms, stored)
         self._closing = Closing(ground, rooms, events, intake=intake, forking=forking, parts=parts)
         writer.forks = self._closing
+        forking.on_admitted = Newcomers(ground, self._closing).note
 
     async def start(self) -> None:
         """Go on with joins that were not complete when the server stopped."""
@@ -132,7 +136,6 @@ class Receiving:
         """
         room = await self._intake.room(room_id)
         checked = await self._checking.check(room.version, room_id, pdus)
-        await self._unproven.before_events(room_id)
         outcomes = dict(checked.problems)
         taken = await self._intake.take(room_id, checked.events, Source(origin))
         known = self._rooms.find(room_id)
@@ -151,7 +154,6 @@ class Receiving:
         checked = await self._checking.check(room.version, room_id, [pdu])
         for problem in checked.problems.values():
             raise problem
-        await self._unproven.before_events(room_id)
         event = parse_pdu(room.version, pdu) if not checked.events else checked.events[0]
         taken = await self._intake.take(room_id, [event], Source(origin, besides=origin))
         outcome = taken.get(event.event_id)

@@ -13,7 +13,7 @@ from homeserver.protocol.errors import AuthFailure, Forbidden, MatrixError
 from homeserver.protocol.event_types import DUMMY
 from homeserver.protocol.events import Draft, Event, build
 from homeserver.protocol.hashes import reference_hash
-from homeserver.protocol.ids import EventId, RoomId, UserId
+from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
 from homeserver.protocol.room_versions import EventIdFormat
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
@@ -65,6 +65,15 @@ class Closing:
                 room = await self._rooms.load(room_id)
                 if len(room.heads) <= MOST_HEADS or not await self._close_some(room):
                     return
+
+    async def close_own(self, room_id: RoomId) -> None:
+        """Once, where something that our people said is one of several heads."""
+        async with self._intake.turns.hold(room_id):
+            room = await self._rooms.load(room_id)
+            if len(room.heads) > 1:
+                heads = await self._stored.load(room.version, room.heads)
+                if any(domain_of(one.event.sender) == self._ground.server_name for one in heads.values()):
+                    await self._close_some(room)
 
     async def append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent | None:
         """Make the proposed event happen after as many heads as it may name. None: it may name all.

@@ -24,7 +24,7 @@ from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.outbox import Outbox, Outgoing
 from homeserver.services.rooms.receiving.fetching import Fetching
-from homeserver.services.rooms.receiving.judging import check_by_state, keys_needed, refusal
+from homeserver.services.rooms.receiving.judging import admits, check_by_state, keys_needed, refusal
 from homeserver.services.rooms.receiving.move_writing import MoveWriting
 from homeserver.services.rooms.receiving.patience import Turn
 from homeserver.services.rooms.receiving.ports import CannotJudge
@@ -91,6 +91,10 @@ class _Meeting(NamedTuple):
     is_head: bool
     """Is the event one of the heads then?"""
 
+    def changed(self, event: Event) -> list[Event]:
+        """The state that stands differently then."""
+        return [event if nid == NEW_EVENT else self.events[nid] for nid in self.state.changed.values()]
+
 
 class _Before(NamedTuple):
     """The state set before the event, and what holds its key there."""
@@ -132,6 +136,8 @@ class Forking:
         self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._redactions = Redactions(ground.stores)
         self._writing = MoveWriting(ground.stores)
+        self.on_admitted: Callable[[RoomId], object] = lambda _room_id: None
+        """Called when an event beside others lets servers in: see `newcomers`."""
 
     async def state_before(self, room: Room, event: Event, judged: Judged) -> int | None:
         """The state set before it; None for a rejected one whose place is not known. Raises CannotJudge."""
@@ -273,6 +279,7 @@ class Forking:
         outgoing = None
         if source.is_local or source.besides is not None:
             outgoing = self._outbox.address(room, event, besides=source.besides)
+        is_admitting = admits(room.servers, meeting.changed(event))
         position = self._streams.draw()
         telling = _Telling(position if old_nid is None else old_nid, position, outcome, outgoing)
         try:
@@ -290,6 +297,8 @@ class Forking:
         await self._writer.keep(room, [built], advance, all_of_it)
         for event_id in emptied:
             await self._writer.forget_redacted(room, event_id)
+        if is_admitting and len(room.heads) > 1:
+            self.on_admitted(room.room_id)
 
     def _moved(
         self, meeting: _Meeting, event: Event, before: _Before, judged: Judged, telling: _Telling

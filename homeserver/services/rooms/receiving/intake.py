@@ -43,6 +43,7 @@ from homeserver.services.rooms.receiving.stored_events import (
     Stored,
     StoredEvents,
 )
+from homeserver.services.rooms.receiving.unproven import UnprovenEvents
 from homeserver.services.rooms.redactions import Redactions
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
@@ -80,7 +81,7 @@ class Intake:
 
     def __init__(
         self, ground: RoomGround, rooms: Rooms, events: Events, writer: RoomWriter, *,
-        stored: StoredEvents, forking: Forking,
+        stored: StoredEvents, forking: Forking, unproven: UnprovenEvents,
     ) -> None:  # fmt: skip
         self._database = ground.database
         self._store = ground.stores.received_events
@@ -90,17 +91,19 @@ class Intake:
         self._stored = stored
         self._forking = forking
         self._fetching: Fetching = forking.fetching
+        self._unproven = unproven
         self._redactions = Redactions(ground.stores)
         self._policy = PolicySignatures(ground.client)
         self.turns = KeyedLock()
 
     async def take(self, room_id: RoomId, events: Sequence[Event], source: Source) -> Outcomes:
         """What became of each. Raises NotInRoomHere."""
-        async with self.turns.hold(room_id):
-            source = replace(source, turn=self._fetching.patience.begin((room_id, source.origin)))
-            for attempt in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await self._unproven.before_events(room_id)
+            async with self.turns.hold(room_id):
+                turn = self._fetching.patience.begin((room_id, source.origin))
                 try:
-                    return await self._take(room_id, events, source)
+                    return await self._take(room_id, events, replace(source, turn=turn))
                 except StaleRoom:
                     if attempt == ATTEMPTS - 1:
                         raise
@@ -321,6 +324,8 @@ class Intake:
             return problem
         signed = await self._policy.recommended(room, event)
         if signed is None or not await self._forking.append(room_id, signed, state_nid, judged):
+            if self._unproven.has_news_for(room_id):  # with what was missing came keys: who spoke may be in
+                raise StaleRoom
             await self._forking.put_aside(room, signed or event, SOFT_FAILED, state_nid)
             if judged.source.besides is not None:
                 return SoftFailed(f"{event.event_id} is not allowed by the room as it is now")

@@ -1,6 +1,6 @@
 """May this event stand, by what it names as authorising it, and by a state?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 
@@ -8,9 +8,9 @@ from homeserver.protocol.auth_rules import check, check_auth_events
 from homeserver.protocol.auth_rules.power_levels import CREATE_KEY
 from homeserver.protocol.auth_rules.selection import auth_keys
 from homeserver.protocol.errors import AuthFailure
-from homeserver.protocol.event_types import MEMBER
+from homeserver.protocol.event_types import MEMBER, SERVER_ACL
 from homeserver.protocol.events import Event, StateKey
-from homeserver.protocol.ids import EventId
+from homeserver.protocol.ids import EventId, ServerName, domain_of
 
 
 def keys_needed(event: Event) -> list[StateKey]:
@@ -88,6 +88,15 @@ def _stand_in_order(events: Mapping[EventId, Event], *, by_auth: bool) -> bool:
                 return False
         passed.add(event.event_id)
     return True
+
+
+def admits(present: Container[ServerName], changed: Iterable[Event]) -> bool:
+    """Do these state events let servers be heard that were not before? `present`: the servers in the room."""
+    return any(
+        event.type == SERVER_ACL
+        or (event.type == MEMBER and event.membership == "join" and domain_of(event.key[1]) not in present)
+        for event in changed
+    )
 
 
 def refusal(event: Event, error: AuthFailure) -> AuthFailure:

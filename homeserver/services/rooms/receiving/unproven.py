@@ -108,10 +108,14 @@ class UnprovenEvents:
             self._is_working = True
             self._tasks.start("verify events of servers that were silent", self._work())
 
+    def has_news_for(self, room_id: RoomId) -> bool:
+        """Have keys come that something of the room waits for, and has it not been looked at since?"""
+        waiting = self._rooms.get(room_id)
+        return waiting is not None and bool(waiting.learned)
+
     async def before_events(self, room_id: RoomId) -> None:
         """Before events are judged: their servers' keys may be those that were missing."""
-        waiting = self._rooms.get(room_id)
-        if waiting is not None and waiting.learned:
+        if self.has_news_for(room_id):
             looked = Gate()
             self._tasks.start(f"verify what was late of {room_id}", self._look_at_once(room_id, looked))
             await looked.wait_for(self._clock, PATIENCE_S)

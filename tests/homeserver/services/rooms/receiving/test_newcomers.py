@@ -1,0 +1,123 @@
+"""A server that comes in, or is let in again, learns what was said beside that, before anybody speaks."""
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.federation import Federation
+from tests.support.people import Person
+
+ACL = "m.room.server_acl"
+HIDDEN = 4
+
+
+class House(NamedTuple):
+    """Alice's room on `one`, with Bob of `two`; Carol of `three` is not in it yet."""
+
+    federation: Federation
+    alice: Person
+    bob: Person
+    carol: Person
+    room: str
+
+    def dummies(self) -> int:
+        """How many there are that nobody is shown."""
+        return sum(one.status == HIDDEN for one in self.federation.events_of(self.room, "one").values())
+
+    def quiet(self) -> None:
+        """Long enough for all to be sent and fetched; nobody says a word."""
+        self.federation.heal(after_s=600)
+
+    def check(self) -> None:
+        """All have the same room, up to its last events."""
+        names = list(self.federation.all)
+        self.federation.check_agreement(self.room, *names)
+        assert len({frozenset(self.federation.heads_of(self.room, name)) for name in names}) == 1
+        for name in names:
+            self.federation.check_memory(self.room, name)
+
+
+@pytest.fixture
+def house(federation: Federation) -> House:
+    one, two, three = federation.servers("one", "two", "three")
+    alice, bob, carol = one.register("alice"), two.register("bob"), three.register("carol")
+    room = alice.create_room(preset="public_chat")
+    federation.join(bob, room, via="one")
+    federation.settle()
+    return House(federation, alice, bob, carol, room)
+
+
+def test_what_was_said_behind_a_cut_line_while_a_server_came_in(house: House) -> None:
+    house.federation.part("two")
+    house.bob.send(house.room, "alone on an island")
+    house.federation.join(house.carol, house.room, via="one")
+    house.federation.settle()
+
+    house.quiet()
+
+    assert "alone on an island" in house.carol.sync().texts(house.room)
+    house.check()
+    assert house.dummies() == 1
+
+
+def test_what_was_said_by_many_on_the_same_side(house: House) -> None:
+    (four,) = house.federation.servers("four")
+    dora = four.register("dora")
+    house.federation.join(dora, house.room, via="one")
+    house.federation.settle()
+    for island in ("two", "four"):
+        for other in ("one", "three"):
+            house.federation.network.cut(island, other)
+    house.bob.send(house.room, "first")
+    house.federation.settle()
+    dora.send(house.room, "second")
+    house.federation.settle()
+    house.federation.join(house.carol, house.room, via="one")
+    house.federation.settle()
+
+    house.quiet()
+
+    assert {"first", "second"} <= set(house.carol.sync().texts(house.room))
+    house.check()
+    assert house.dummies() == 1
+
+
+def test_what_a_server_said_while_it_was_shut_out(house: House) -> None:
+    house.federation.join(house.carol, house.room, via="one")
+    house.federation.settle()
+    house.alice.set_state(house.room, ACL, {"allow": ["*"], "deny": ["two"]})
+    house.federation.settle()
+    house.bob.send(house.room, "do you hear me?")
+    house.federation.settle()
+    house.alice.set_state(house.room, ACL, {"allow": ["*"], "deny": []})
+
+    house.quiet()
+
+    assert "do you hear me?" in house.alice.sync().texts(house.room)
+    house.check()
+
+
+def test_nothing_is_written_where_the_newcomer_follows_all_that_was_said(house: House) -> None:
+    house.bob.send(house.room, "hello")
+    house.federation.settle()
+    house.federation.join(house.carol, house.room, via="one")
+    house.carol.send(house.room, "hello")
+
+    house.quiet()
+
+    house.check()
+    assert house.dummies() == 0
+
+
+def test_nothing_is_written_for_a_fork_of_those_who_know_each_other(house: House) -> None:
+    house.federation.join(house.carol, house.room, via="one")
+    house.federation.settle()
+    house.federation.part("two")
+    house.bob.send(house.room, "here")
+    house.alice.set_state(house.room, "m.room.topic", {"topic": "there"})
+    house.federation.settle()
+
+    house.quiet()
+
+    house.check()
+    assert house.dummies() == 0
