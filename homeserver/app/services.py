@@ -35,7 +35,7 @@ from homeserver.services.filters import Filters
 from homeserver.services.media import MediaServices, media_services
 from homeserver.services.media.files import MediaFiles
 from homeserver.services.media.repository import Repository
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.profiles import Profiles
 from homeserver.services.push.evaluation import PushEvaluation
 from homeserver.services.push.notifications import Notifications

@@ -18,7 +18,7 @@ from homeserver.services.filters import Filters
 from homeserver.services.key_ring import KeyRing
 from homeserver.services.media import MediaServices
 from homeserver.services.notary import Notary
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.profiles import Profiles
 from homeserver.services.push.notifications import Notifications
 from homeserver.services.push.pushers import Pushers

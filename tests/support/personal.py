@@ -17,7 +17,7 @@ from homeserver.runtime.database import Database, Transaction
 from homeserver.runtime.tasks import Tasks
 from homeserver.services.account_data import AccountData
 from homeserver.services.filters import Filters
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.push.evaluation import PushEvaluation, PushOutcome
 from homeserver.services.push.notifications import Notifications
 from homeserver.services.push.pushers import Pushers

@@ -12,7 +12,7 @@ from homeserver.protocol.errors import InvalidParam
 from homeserver.protocol.ids import UserId
 from homeserver.protocol.json_values import JsonObject
 from homeserver.protocol.presence import PresenceState
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 
 MAX_STATUS_BYTES = 2_048
 

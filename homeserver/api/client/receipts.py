@@ -9,7 +9,7 @@ from homeserver.http.request import Request
 from homeserver.protocol.errors import InvalidParam
 from homeserver.protocol.ids import EventId, RoomId, parse_event_id
 from homeserver.protocol.json_values import JsonObject
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.receipts import MARKERS, Receipts
 
 

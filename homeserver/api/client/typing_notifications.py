@@ -10,7 +10,7 @@ import msgspec
 from homeserver.http.request import Request
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.json_values import JsonObject
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.typing_notifications import DEFAULT_TIMEOUT_MS, TypingNotifications
 
 

@@ -17,7 +17,7 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.timing_wheel import TimingWheel
 from homeserver.services.federation.sender import FederationSender
 from homeserver.services.federation.transaction_body import edu
-from homeserver.services.presence_news import Told
+from homeserver.services.presence.news import Told
 from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.writer import Built
@@ -34,7 +34,7 @@ PEOPLE_IN_EDU = 50
 
 
 class PresenceHere(Protocol):
-    """`homeserver.services.presence.Presence`."""
+    """`homeserver.services.presence.presence.Presence`."""
 
     def visible_in(self, room_id: RoomId) -> Collection[UserId]:
         """The members of the room who are not offline."""

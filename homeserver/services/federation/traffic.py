@@ -24,7 +24,7 @@ from homeserver.services.federation.outgoing_presence import OutgoingPresence
 from homeserver.services.federation.room_gates import RoomGates
 from homeserver.services.federation.room_intake import Receiver, RoomIntake
 from homeserver.services.federation.sender import FederationSender, TransactionClient
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.receipts import Receipts
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.room import Room

@@ -15,7 +15,7 @@ from homeserver.protocol.presence import PresenceState
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.database import DatabaseCorrupt
 from homeserver.services.account_data import AccountData
-from homeserver.services.presence import Presence
+from homeserver.services.presence.presence import Presence
 from homeserver.services.push.unread import Unread
 from homeserver.services.push.unread_counts import UnreadCounts
 from homeserver.services.receipts import Receipts

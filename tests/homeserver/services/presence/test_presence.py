@@ -5,8 +5,8 @@ import pytest
 from homeserver.protocol.errors import Forbidden
 from homeserver.protocol.ids import RoomId, UserId
 from homeserver.protocol.presence import PresenceState
-from homeserver.services.presence import Presence
-from homeserver.services.presence_news import FLUSH_EVERY_S
+from homeserver.services.presence.news import FLUSH_EVERY_S
+from homeserver.services.presence.presence import Presence
 from homeserver.services.streams import Change
 from tests.support.personal import ALICE, BOB, CAROL, House
 from tests.support.running import result
@@ -221,7 +221,7 @@ def test_joining_shows_ones_presence_to_the_room(small_house: House) -> None:
 
 
 def test_big_rooms_are_told_less_often(small_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("homeserver.services.presence_news.WAKES_PER_S", 1)
+    monkeypatch.setattr("homeserver.services.presence.news.WAKES_PER_S", 1)
     house = small_house
     room = house.create_room(ALICE, BOB, CAROL)
     house.presence.begin_sync(ALICE)

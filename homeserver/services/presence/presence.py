@@ -1,7 +1,7 @@
 """Who is online, and telling those who share a room with them.
 
 Everything is in memory. There are no timers for users: one sweep every few seconds looks only at those for
-whom something is due, and `presence_news` tells the rooms concerned.
+whom something is due, and `news` tells the rooms concerned.
 https://spec.matrix.org/latest/client-server-api/#presence
 """
 
@@ -25,8 +25,8 @@ from homeserver.runtime.clock import Clock, DelayedCall
 from homeserver.runtime.database import Database
 from homeserver.runtime.tasks import Tasks
 from homeserver.runtime.timing_wheel import TimingWheel
-from homeserver.services.presence_elsewhere import PresenceElsewhere
-from homeserver.services.presence_news import PresenceNews, SharedRooms
+from homeserver.services.presence.elsewhere import PresenceElsewhere
+from homeserver.services.presence.news import PresenceNews, SharedRooms
 from homeserver.services.streams import Streams
 from homeserver.storage.presence import LastPresence, PresenceStore
 
