@@ -1,0 +1,1 @@
+"""Who is online, here and elsewhere, and who is told."""
