@@ -95,7 +95,7 @@ def room_services(ground: RoomGround) -> RoomServices:
     shown = _Shown(ground)
     membership = RoomMembership(ground, writer, rooms, user_rooms, shown.profile_of, shown.blocks)
     writer.follow(RoomGuests(ground, rooms, membership).note)
-    drafting = Drafting(ground, events)
+    drafting = writer.drafting
     third_party_invites = ThirdPartyInvites(ground, writer, rooms, user_rooms, drafting, membership)
     transactions = Transactions(ground.database, ground.stores.events, ground.clock)
     sending = RoomSending(ground, writer, rooms, events, transactions, membership)

@@ -14,24 +14,22 @@ from typing import Protocol
 import orjson
 
 from homeserver.protocol import event_types
-from homeserver.protocol.auth_rules import check
 from homeserver.protocol.auth_rules.power_levels import PowerLevels
-from homeserver.protocol.auth_rules.selection import auth_keys
-from homeserver.protocol.canonical_json import MAX_INTEGER
 from homeserver.protocol.errors import MatrixError
-from homeserver.protocol.events import Draft, Event, StateKey, build
+from homeserver.protocol.events import Event
 from homeserver.protocol.ids import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.protocol.room_versions import EventIdFormat, RoomVersion
-from homeserver.runtime.database import DatabaseCorrupt, Transaction
+from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.built import Advance, Built, records, replaced_by
+from homeserver.services.rooms.drafting import MOST_HEADS, Drafting
 from homeserver.services.rooms.event_rows import EventRows
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.outbox import Outbox
 from homeserver.services.rooms.policy import PolicySignatures, policy_server
 from homeserver.services.rooms.proposals import Proposal, StaleRoom
-from homeserver.services.rooms.reference_hashes import note_hash, recall_hashes, reference_hashes
-from homeserver.services.rooms.room import CREATE, Room, Standing
+from homeserver.services.rooms.reference_hashes import note_hash
+from homeserver.services.rooms.room import Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
 from homeserver.services.streams import Change
@@ -41,9 +39,6 @@ from homeserver.storage.rooms import Member
 __all__ = ["Advance", "Built", "Follower", "Proposal", "RoomWriter", "StaleRoom"]
 
 ATTEMPTS = 4
-MOST_HEADS = 10
-"""Forward extremities that one event names."""
-MOST_DEPTH = MAX_INTEGER
 
 
 class Follower(Protocol):
@@ -70,11 +65,11 @@ class RoomWriter:
         self._streams = ground.streams
         self._rooms = rooms
         self._events = events
+        self.drafting = Drafting(ground, events)
         self._push = ground.push
         self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._clock = ground.clock
         self._server_name = ground.server_name
-        self._key = ground.key
         self._followers: list[Follower] = []
         self._last_creation_ms = 0
         self._policy = PolicySignatures(ground.client)
@@ -144,7 +139,7 @@ class RoomWriter:
         return self._last_creation_ms
 
     async def _append(self, room: Room, proposals: Sequence[Proposal]) -> list[TimelineEvent]:
-        await self._recall_all(room, proposals)
+        await self.drafting.prepare(room, proposals)
         if policy_server(room) is not None:
             return await self._append_signed(room, proposals)
         batch, advance = self._build_all(room, proposals)
@@ -155,8 +150,9 @@ class RoomWriter:
         kept: list[TimelineEvent] = []
         for proposal in proposals:
             async with self._policy.turns.hold(room.room_id):
-                await self._recall_all(room, [proposal])
-                tip, event = room.tip, self._authorised(room, proposal)
+                await self.drafting.prepare(room, [proposal])
+                _check_heads(room)
+                tip, event = room.tip, self.drafting.authorised(room, proposal)
                 event = await self._policy.signed(room, event)
                 if room.tip != tip or room.held is not None or self._rooms.find(room.room_id) is not room:
                     raise StaleRoom
@@ -166,44 +162,9 @@ class RoomWriter:
                 kept += await self.keep(room, [built], advance)
         return kept
 
-    async def _recall_all(self, room: Room, proposals: Sequence[Proposal]) -> None:
-        """Bring into memory what building them looks at."""
-        while missing := room.missing(self._keys_needed(room, proposals)):
-            await self._recall(room, missing)  # meanwhile the room may move on, and others be forgotten
-        if room.version.event_id_format is EventIdFormat.EXPLICIT:
-            await recall_hashes(room, self._events)
-
-    def _keys_needed(self, room: Room, proposals: Sequence[Proposal]) -> set[StateKey]:
-        keys: set[StateKey] = set()
-        for proposal in proposals:
-            if proposal.state_key is None:
-                if (proposal.sender, proposal.type) in room.auth_memo:
-                    continue
-            else:
-                keys.add((proposal.type, proposal.state_key))
-            keys.update(
-                auth_keys(
-                    room.version, type=proposal.type, sender=proposal.sender, state_key=proposal.state_key,
-                    content=proposal.content,
-                )
-            )  # fmt: skip
-        return keys
-
-    async def _recall(self, room: Room, missing: Sequence[Standing]) -> None:
-        """Bring current state events into memory. Raises DatabaseCorrupt: without them nothing is allowed."""
-        found = await self._events.signed([standing.event_id for standing in missing])
-        for standing in missing:
-            event = found.get(standing.event_id)
-            if event is None:
-                raise DatabaseCorrupt(
-                    f"{standing.event_id}, which is part of the state of {room.room_id}, is damaged:"
-                    " the operator must restore the database from a backup"
-                )
-            if room.state.get(event.key) == standing:
-                room.remember(event)
-
     def _build_all(self, room: Room, proposals: Sequence[Proposal]) -> tuple[list[Built], Advance]:
         """Build and apply; on a refusal of a later one the room in memory is given up."""
+        _check_heads(room)
         expected_tip = room.tip
         batch: list[Built] = []
         try:
@@ -217,52 +178,8 @@ class RoomWriter:
         return batch, Advance(expected_tip, room.tip, orjson.dumps(room.heads), room.depth, room.state_nid)
 
     def _build(self, room: Room, proposal: Proposal) -> Built:
-        event = self._authorised(room, proposal)
+        event = self.drafting.authorised(room, proposal)
         return self.applied(room, event, txn=proposal.txn)
-
-    def _authorised(self, room: Room, proposal: Proposal) -> Event:
-        if len(room.heads) > MOST_HEADS:  # others forked it while something was read
-            raise StaleRoom
-        memo_key = (proposal.sender, proposal.type)
-        auth_ids = room.auth_memo.get(memo_key) if proposal.state_key is None else None
-        names_hashes = room.version.event_id_format is EventIdFormat.EXPLICIT
-        state: dict[StateKey, Event] | None = None
-        if auth_ids is None:
-            state = self._auth_state(room, proposal)
-            auth_ids = tuple(
-                event.event_id
-                for key, event in state.items()
-                if not (key == CREATE and room.version.room_id_is_create_hash)
-            )
-        event = build(
-            Draft(
-                type=proposal.type, sender=proposal.sender, content=proposal.content,
-                state_key=proposal.state_key,
-                room_id=None if not room.state and room.version.room_id_is_create_hash else room.room_id,
-                prev_event_ids=room.heads, auth_event_ids=auth_ids, depth=min(room.depth + 1, MOST_DEPTH),
-                reference_hashes=reference_hashes(room, state or {}) if names_hashes else {},
-                origin_server_ts=proposal.origin_server_ts or self._clock.now_ms(), redacts=proposal.redacts,
-            ),
-            room.version, self._server_name, self._key,
-        )  # fmt: skip
-        if state is not None:
-            check(event, state)
-            if proposal.state_key is None and proposal.type != event_types.REDACTION and not names_hashes:
-                room.auth_memo[memo_key] = auth_ids
-        return event
-
-    def _auth_state(self, room: Room, proposal: Proposal) -> dict[StateKey, Event]:
-        """The current events that the rules look at; those in auth_events come first."""
-        state: dict[StateKey, Event] = {}
-        keys = auth_keys(
-            room.version, type=proposal.type, sender=proposal.sender, state_key=proposal.state_key,
-            content=proposal.content,
-        )  # fmt: skip
-        for key in (CREATE, *keys):
-            event = room.event(key)
-            if event is not None:
-                state[key] = event
-        return state
 
     def applied(
         self, room: Room, event: Event, *, txn: str | None = None, is_local: bool = True,
@@ -360,3 +277,9 @@ class RoomWriter:
             if standing is not None and standing.event_id == target:
                 room.remember(signed)
         room.fragments.clear()
+
+
+def _check_heads(room: Room) -> None:
+    """Raises StaleRoom if others forked it, while something was read, into more than an event can name."""
+    if len(room.heads) > MOST_HEADS:
+        raise StaleRoom

@@ -15,6 +15,7 @@ from homeserver.protocol.events import Draft, Event, build
 from homeserver.protocol.hashes import reference_hash
 from homeserver.protocol.ids import EventId, RoomId, UserId, domain_of
 from homeserver.protocol.room_versions import EventIdFormat
+from homeserver.services.rooms.drafting import MOST_DEPTH, MOST_HEADS
 from homeserver.services.rooms.events import Events
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.policy import PolicySignatures
@@ -27,7 +28,6 @@ from homeserver.services.rooms.receiving.stored_events import Stored
 from homeserver.services.rooms.room import CREATE, POWER_LEVELS, Room
 from homeserver.services.rooms.rooms import Rooms
 from homeserver.services.rooms.timeline_event import TimelineEvent
-from homeserver.services.rooms.writer import MOST_DEPTH, MOST_HEADS
 
 MOST_DUMMIES = 50
 MOST_SENDERS = 3

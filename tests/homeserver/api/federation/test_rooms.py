@@ -58,6 +58,17 @@ def test_a_template_is_that_of_the_join_that_was_asked_for(
     assert not {"hashes", "signatures", "event_id"} & set(event)
 
 
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_template_of_an_early_version_gives_the_hashes_of_what_it_names(
+    alice: Person, evil: Adversary, version: str
+) -> None:
+    room = alice.create_room(preset="public_chat", room_version=version)
+    event = make(evil, "join", room).json["event"]
+    for name in ("prev_events", "auth_events"):
+        assert event[name]
+        assert all(list(hashes) == ["sha256"] for _, hashes in event[name]), event[name]
+
+
 def test_templates_are_for_ones_own_users(alice: Person, evil: Adversary) -> None:
     room = alice.create_room(preset="public_chat")
     for what in ("join", "leave", "knock"):

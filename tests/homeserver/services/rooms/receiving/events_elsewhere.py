@@ -52,7 +52,7 @@ def made(
         origin_server_ts=federation.time.now_ms(),
         redacts=None if redacts is None else EventId(redacts),
     )
-    return build(draft, version, ServerName(name), server.services.rooms.writer._key)
+    return build(draft, version, ServerName(name), server.services.rooms.drafting._key)
 
 
 def default_auth(is_v12: bool, sender: str) -> list[tuple[str, str]]:
