@@ -35,6 +35,7 @@ from homeserver.runtime.http_client import (
     HttpClient,
     HttpFailure,
     HttpRequest,
+    NoRoom,
     OpenAnswer,
 )
 
@@ -150,6 +151,8 @@ class SignedRequests:
         except AnswerTooLarge as failure:
             self.reachability.note_success(destination)
             raise RemoteMisbehaved(f"{destination}: {failure}") from failure
+        except NoRoom as failure:  # which says nothing about the destination
+            raise RemoteUnreachable(f"{destination}: {failure}") from failure
         except (HttpFailure, TimedOut) as failure:
             self.reachability.note_failure(destination, str(failure))
             raise RemoteUnreachable(f"{destination} cannot be reached: {failure}") from failure

@@ -11,12 +11,14 @@ from urllib.parse import urljoin, urlsplit
 from homeserver.runtime.addresses import is_ip_address
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.concurrency import TimedOut, timeout
+from homeserver.runtime.http_client.answer_budget import AnswerBudget
 from homeserver.runtime.http_client.connection import ClientConnection, Exchange, HungUp
 from homeserver.runtime.http_client.errors import (
     AnswerTooLarge,
     BadRedirect,
     BrokenAnswer,
     HttpFailure,
+    NoRoom,
     TookTooLong,
     Unreachable,
 )
@@ -24,6 +26,7 @@ from homeserver.runtime.http_client.messages import HttpAnswer, HttpRequest, Tar
 from homeserver.runtime.http_client.pool import Pool, PoolLimits
 
 __all__ = [
+    "AnswerBudget",
     "AnswerTooLarge",
     "BadRedirect",
     "BrokenAnswer",
@@ -31,6 +34,7 @@ __all__ = [
     "HttpClient",
     "HttpFailure",
     "HttpRequest",
+    "NoRoom",
     "OpenAnswer",
     "Pool",
     "PoolLimits",
@@ -50,8 +54,9 @@ REDIRECTS = (301, 302, 303, 307, 308)
 class OpenAnswer:
     """The head of an answer, and its body as it comes."""
 
-    def __init__(self, exchange: Exchange, clock: Clock, idle_s: float) -> None:
+    def __init__(self, exchange: Exchange, clock: Clock, budget: AnswerBudget, idle_s: float) -> None:
         self._exchange = exchange
+        self._budget = budget
         self._clock = clock
         self._idle_s = idle_s
         self.status = exchange.status
@@ -73,14 +78,16 @@ class OpenAnswer:
 
     async def read(self, max_bytes: int) -> bytes:
         """All of the body, within the time for one piece. Raises AnswerTooLarge, TookTooLong."""
-        return await _within(self._clock, self._idle_s, self._exchange.read(max_bytes))
+        return await _within(self._clock, self._idle_s, self._exchange.read(max_bytes, self._budget))
 
 
 class HttpClient:
     """Sends requests to other servers."""
 
-    def __init__(self, pool: Pool, clock: Clock) -> None:
+    def __init__(self, pool: Pool, clock: Clock, budget: AnswerBudget | None = None) -> None:
+        """`budget` is what whole answers may hold together while they come."""
         self._pool = pool
+        self._budget = budget or AnswerBudget(clock)
         self._clock = clock
 
     async def send(
@@ -104,7 +111,7 @@ class HttpClient:
             self._clock, timeout_s, self._begin_anywhere(request, targets)
         )
         try:
-            yield OpenAnswer(exchange, self._clock, idle_s)
+            yield OpenAnswer(exchange, self._clock, self._budget, idle_s)
         finally:
             self._pool.give_back(target, connection, reusable=connection.end(exchange))
 
@@ -153,7 +160,7 @@ class HttpClient:
     async def _send(self, request: HttpRequest, targets: Sequence[Target], max_bytes: int) -> HttpAnswer:
         connection, exchange, target = await self._begin_anywhere(request, targets)
         try:
-            body = await exchange.read(max_bytes)
+            body = await exchange.read(max_bytes, self._budget)
         finally:
             self._pool.give_back(target, connection, reusable=connection.end(exchange))
         return HttpAnswer(exchange.status, exchange.headers, body)

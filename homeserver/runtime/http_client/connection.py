@@ -11,7 +11,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from homeserver.runtime.concurrency import CancelledError
-from homeserver.runtime.http_client.errors import AnswerTooLarge, BrokenAnswer, HttpFailure
+from homeserver.runtime.http_client.answer_budget import SMALL_ANSWER_BYTES, AnswerBudget
+from homeserver.runtime.http_client.errors import AnswerTooLarge, BrokenAnswer, HttpFailure, NoRoom
 from homeserver.runtime.http_client.messages import HttpRequest
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -175,17 +176,32 @@ class Exchange:
             self.resume()
         return chunk
 
-    async def read(self, max_bytes: int) -> bytes:
-        """The whole body. Raises AnswerTooLarge, before reading where the other side says how much it is."""
+    async def read(self, max_bytes: int, budget: AnswerBudget) -> bytes:
+        """The whole body. Raises AnswerTooLarge, before reading where the other side says how much it is.
+
+        Raises NoRoom where too much is being read elsewhere.
+        """
         length = self.headers.get("content-length", "")
         if length.isdigit() and int(length) > max_bytes:
             raise AnswerTooLarge(f"The answer has {length} bytes; at most {max_bytes} are wanted")
         body = bytearray()  # pieces may be as small as the other side likes
-        while chunk := await self.next_chunk():
-            body += chunk
-            if len(body) > max_bytes:
-                raise AnswerTooLarge(f"The answer has more than {max_bytes} bytes")
+        try:
+            while chunk := await self.next_chunk():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise AnswerTooLarge(f"The answer has more than {max_bytes} bytes")
+                if len(body) > SMALL_ANSWER_BYTES:
+                    budget.hold(self, len(body))
+                    if self._failure is not None:
+                        raise self._failure
+        finally:
+            budget.release(self)
         return bytes(body)
+
+    def make_room(self) -> None:
+        """For the budget: other answers need the memory."""
+        self.fail(NoRoom("Too many large answers are being read, and this one came most slowly"))
+        self.wake()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The pieces of the body."""

@@ -21,5 +21,9 @@ class AnswerTooLarge(HttpFailure):
     """More bytes than the caller wants."""
 
 
+class NoRoom(HttpFailure):
+    """Other answers needed the memory. Asked again later, it may be there."""
+
+
 class BadRedirect(HttpFailure):
     """A redirect to nowhere, in a circle, or away from https."""
