@@ -216,7 +216,7 @@ def test_restricted_rooms(
 
 
 @pytest.mark.parametrize("version", versions(8))
-@pytest.mark.parametrize("lie", ["nobody", "who may not", "a stranger", "unsigned"])
+@pytest.mark.parametrize("lie", ["nobody", "who may not", "a stranger", "unsigned", "forged"])
 def test_a_join_authorised_by_nobody(
     alice: Person, mallory: Adversary, third: Adversary, version: str, lie: str
 ) -> None:
@@ -231,7 +231,8 @@ def test_a_join_authorised_by_nobody(
     mallory.catch_up(view)
     content = {"membership": "join"}
     authoriser = {
-        "nobody": None, "who may not": mallory.user, "a stranger": third.user, "unsigned": alice.user_id
+        "nobody": None, "who may not": mallory.user, "a stranger": third.user, "unsigned": alice.user_id,
+        "forged": alice.user_id,
     }[lie]  # fmt: skip
     if authoriser is not None:
         content["join_authorised_via_users_server"] = authoriser
@@ -239,6 +240,10 @@ def test_a_join_authorised_by_nobody(
     pdu = mallory.event(view, content, type_="m.room.member", state_key=friend, sender=friend)
     if lie == "a stranger":
         pdu = {**pdu, "signatures": {**pdu["signatures"], **_signature(third, view, pdu)}}
+    if lie == "forged":  # the rules of the room ask for a signature, and see one; it is verified elsewhere
+        (own,) = pdu["signatures"]["evil.example"].values()
+        (key_id,) = view.state[CREATE]["signatures"]["test"]
+        pdu = {**pdu, "signatures": {**pdu["signatures"], "test": {key_id: own}}}
     answer = mallory.request("PUT", f"{V2}/send_join{event_path(room, view.name(pdu))}", pdu)
     assert answer.status in (400, 401, 403, 404), answer.json
     mallory.send([pdu])
