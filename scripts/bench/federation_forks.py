@@ -7,9 +7,10 @@
 A room of so many members of eight servers is forked so many times; every branch changes power levels twice,
 bans somebody and names a topic. A fresh process then takes in events that fork it once more, that follow
 twenty of its heads, or that a local member sends; nobody here may close the forks. In `flood` all forks come
-in at once, and a local member may close them. `first`: nothing of the room is in memory. `longest_pause_ms`
-is the clock's, so other programs count too; `reactor_busy_ms` the most CPU time that the reactor's thread
-spent between two turns. Prints JSON.
+in at once, and a local member may close them. In `old` a member sends events that follow the room as it was
+long ago, after a tenth of its members had joined, and two, and so on. `first`: nothing of the room is in
+memory. `longest_pause_ms` is the clock's, so other programs count too; `reactor_busy_ms` the most CPU time
+that the reactor's thread spent between two turns. Prints JSON.
 """
 
 import argparse
@@ -56,6 +57,7 @@ TICK_S = 0.005
 SETS = "SELECT COUNT(*), COALESCE(SUM(LENGTH(added)), 0) FROM state_sets"
 RUNS = {
     "flood": ("flood",),
+    "old": tuple(f"old {tenth}" for tenth in range(1, 10)),
     "fork": ("fork (first)", "fork", "message fork", "local (first)", "local"),
     "join": ("after twenty (first)", "after twenty"),
 }
@@ -72,7 +74,9 @@ def build(url: str, folder: Path, version: str, wanted: argparse.Namespace, copy
     flood = [event for number in range(wanted.forks) for event in crowd.fork(number)]
     events: dict[str, Any] = {"flood": pdus_of(flood)}
     server.stop()
-    copy.make("flood")
+    old = {f"old {tenth}": crowd.long_ago(tenth / 10) for tenth in range(1, 10)}
+    for name in ("flood", "old"):
+        copy.make(name)
     server._start()
     crowd.leave_it_open()
     for number in range(wanted.forks):
@@ -88,7 +92,7 @@ def build(url: str, folder: Path, version: str, wanted: argparse.Namespace, copy
     server.stop()
     for name in ("fork", "join"):
         copy.make(name)
-    events |= {name: pdus_of([event]) for name, event in made.items()}
+    events |= {name: pdus_of([event]) for name, event in (made | old).items()}
     return {"room": crowd.room, "carol": crowd.carol.user_id, "heads": len(heads), "events": events}
 
 

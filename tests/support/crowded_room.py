@@ -78,6 +78,7 @@ class CrowdedRoom:
         self.room = RoomId(self._create(self.alice, admins))
         self.carol.join(self.room)
         self.trunk = self._here()
+        self._before: dict[int, Branch] = {}
         self._fill()
 
     def _create(self, alice: Person, admins: int) -> str:
@@ -90,6 +91,7 @@ class CrowdedRoom:
 
     def _fill(self) -> None:
         for start in range(0, len(self.members), BATCH):
+            self._before[start] = self.trunk.copy()
             some = self.members[start : start + BATCH]
             self.receive(
                 *(self.made(self.trunk, MEMBER, user, {"membership": "join"}, key=user) for user in some)
@@ -155,6 +157,11 @@ class CrowdedRoom:
         branch = replace(self.trunk.copy(), heads=tuple(heads), depth=self.trunk.depth + 10)
         type_, key = ("m.room.name", "") if is_state else ("m.room.message", None)
         return self.made(branch, type_, self.members[number], {"name": "x", "number": number}, key=key)
+
+    def long_ago(self, share: float) -> Event:
+        """A message that follows the room as it was when this share of its members had joined."""
+        number = int(share * len(self.members)) // BATCH * BATCH
+        return self.made(self._before[number].copy(), "m.room.message", self.members[0], {"body": "late"})
 
     def receive(self, *events: Event) -> None:
         """Hand them to the server, which must take all of them."""
