@@ -236,26 +236,28 @@ class DestinationStore:
     # What was sent, for those who may notice a gap
 
     def log_sent(
-        self, txn: Transaction, destination_nid: int, txn_id: str, body: bytes, *, keep: int
+        self, txn: Transaction, destination_nid: int, txn_id: str, body: bytes, *, keep: int, keep_bytes: int
     ) -> None:
-        """Remember a transaction and forget those further back than `keep`."""
-        number = txn.value(
-            """
-            INSERT INTO sent_transactions (destination_nid, txn_id, body) VALUES (%s, %s, %s)
-            RETURNING number""",
+        """Remember a transaction. Forget those further back than `keep` in number or `keep_bytes` in size."""
+        txn.execute(
+            "INSERT INTO sent_transactions (destination_nid, txn_id, body) VALUES (%s, %s, %s)",
             (destination_nid, txn_id, body),
         )
-        oldest = txn.value(
+        kept_bytes = 0
+        newest_first = txn.rows(
             """
-            SELECT number FROM sent_transactions WHERE destination_nid = %s AND number <= %s
-            ORDER BY number DESC LIMIT 1 OFFSET %s""",
-            (destination_nid, number, keep),
+            SELECT number, LENGTH(body) FROM sent_transactions WHERE destination_nid = %s
+            ORDER BY number DESC LIMIT %s""",
+            (destination_nid, keep + 1),
         )
-        if oldest is not None:
-            txn.execute(
-                "DELETE FROM sent_transactions WHERE destination_nid = %s AND number <= %s",
-                (destination_nid, oldest),
-            )
+        for place, (number, size) in enumerate(newest_first):
+            kept_bytes += size
+            if place == keep or (place and kept_bytes > keep_bytes):  # the newest stays, whatever its size
+                txn.execute(
+                    "DELETE FROM sent_transactions WHERE destination_nid = %s AND number <= %s",
+                    (destination_nid, number),
+                )
+                return
 
     def sent_after(
         self, txn: Transaction, server: ServerName, txn_id: str, *, limit: int

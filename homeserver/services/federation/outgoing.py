@@ -15,6 +15,7 @@ from homeserver.storage.outgoing import FOREVER, OutgoingStore, StoredReceipt
 PAGE = 500
 RECEIPTS_PAGE = 500
 TRANSACTIONS_KEPT = 50
+TRANSACTION_BYTES_KEPT = 8 * 1024 * 1024
 PDU_CACHE_BYTES = 8 * 1024 * 1024
 
 
@@ -175,7 +176,10 @@ class OutgoingEvents:
         if load.logged_edus:
             self._destinations.remove_edus(txn, row.nid, [edu.nid for edu in load.logged_edus])
         if row.keeps_log:
-            self._destinations.log_sent(txn, row.nid, delivery.txn_id, delivery.body, keep=TRANSACTIONS_KEPT)
+            self._destinations.log_sent(
+                txn, row.nid, delivery.txn_id, delivery.body,
+                keep=TRANSACTIONS_KEPT, keep_bytes=TRANSACTION_BYTES_KEPT,
+            )  # fmt: skip
 
     def _prune(self, txn: Transaction, servers: Sequence[ServerName], upto: int) -> int:
         upto = min([upto, *(row.sent_nid for row in self._destinations.of(txn, servers))])

@@ -281,11 +281,22 @@ def test_trouble_and_its_end(do: Do, destinations: DestinationStore) -> None:
 def test_sent_transactions_after_a_known_one(do: Do, destinations: DestinationStore) -> None:
     (nid,) = do(destinations.numbers, [A], since=0).values()
     for number in range(8):
-        do(destinations.log_sent, nid, f"t{number}", b"{}", keep=5)
+        do(destinations.log_sent, nid, f"t{number}", b"{}", keep=5, keep_bytes=1000)
     assert [one[0] for one in do(destinations.sent_after, A, "t5", limit=10)] == ["t6", "t7"]
     assert do(destinations.sent_after, A, "t7", limit=10) == []
     assert do(destinations.sent_after, A, "t1", limit=10) is None
     assert do(destinations.sent_after, B, "t5", limit=10) is None
+
+
+def test_sent_transactions_are_bounded_by_their_size(do: Do, destinations: DestinationStore) -> None:
+    (nid,) = do(destinations.numbers, [A], since=0).values()
+    for number in range(8):
+        do(destinations.log_sent, nid, f"t{number}", b"x" * 100, keep=5, keep_bytes=300)
+    assert do(destinations.sent_after, A, "t4", limit=10) is None
+    assert [one[0] for one in do(destinations.sent_after, A, "t5", limit=10)] == ["t6", "t7"]
+    do(destinations.log_sent, nid, "huge", b"x" * 1000, keep=5, keep_bytes=300)
+    assert do(destinations.sent_after, A, "t7", limit=10) is None
+    assert do(destinations.sent_after, A, "huge", limit=10) == []
 
 
 def test_staged_events_wait_in_order_and_once(do: Do) -> None:
