@@ -92,10 +92,15 @@ class StoredEvents:
         """Those of the events that are stored."""
         if not event_ids:
             return {}
-        found = await self._database.read(self._stores.received_events.pdus, list(event_ids))
+        return await self._database.read(self._load, version, list(event_ids))
+
+    def _load(
+        self, txn: Transaction, version: RoomVersion, event_ids: Sequence[EventId]
+    ) -> dict[EventId, Stored]:
+        """Parsed here, on the database's thread: a whole state would hold up the reactor's."""
         return {
             event_id: Stored(stored.known, Event.from_raw(version, stored.raw, event_id))
-            for event_id, stored in found.items()
+            for event_id, stored in self._stores.received_events.pdus(txn, event_ids).items()
         }
 
     async def ready(self) -> None:
