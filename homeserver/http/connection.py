@@ -4,7 +4,6 @@ Ten thousand of these wait at a time: what is not needed while waiting is droppe
 timer. `deadline` is a tick of the server, which looks at all connections every few seconds.
 """
 
-import logging
 from typing import Protocol
 
 import orjson
@@ -25,8 +24,6 @@ from homeserver.http.routing import Found, Router
 from homeserver.http.sending import Sender, discard, in_pieces
 from homeserver.http.transport import Transport, send_now
 from homeserver.protocol.errors import MatrixError, Unknown
-
-logger = logging.getLogger(__name__)
 
 SEND_AT_ONCE_BYTES = 128 * 1024
 PARSED_AHEAD = 8  # times `Limits.pipelined`: what one read may hold
@@ -59,7 +56,6 @@ class Connection:
         "_is_advancing",
         "_is_deaf",
         "_is_paused",
-        "_peer",
         "_phase",
         "_queue",
         "_reading",
@@ -69,6 +65,7 @@ class Connection:
         "_thrown_away",
         "_trusted",
         "deadline",
+        "peer",
         "transport",
     )
 
@@ -88,7 +85,7 @@ class Connection:
         self._thrown_away = 0
         self._is_paused = False
         self._stream_is_full = False
-        self._peer = ""
+        self.peer = ""
         self._trusted = False
 
     # What the transport tells
@@ -98,8 +95,8 @@ class Connection:
         self.transport = transport
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
-        self._peer = plain_address(getattr(transport.getPeer(), "host", None) or "")
-        self._trusted = self._server.proxies.trusts(self._peer)
+        self.peer = plain_address(getattr(transport.getPeer(), "host", None) or "")
+        self._trusted = self._server.proxies.trusts(self.peer)
         self._enter(Phase.NEXT, self._server.limits.head_seconds)
         self._server.opened(self)
 
@@ -149,7 +146,7 @@ class Connection:
             found = server.router.find(head.method, head.target.partition("?")[0])
         except MatrixError as error:
             found = error
-        client_ip = self._peer
+        client_ip = self.peer
         if self._trusted:
             client_ip = server.proxies.client_of(client_ip, head.headers.get(b"x-forwarded-for"))
         request = Request(head.method, head.target, head.headers, client_ip=client_ip)
@@ -210,7 +207,7 @@ class Connection:
             if exchange.is_queued:
                 exchange.give_up(error)
                 return
-        request = Request("", "/", {}, client_ip=self._peer)
+        request = Request("", "/", {}, client_ip=self.peer)
         request.id = self._server.next_request_id("BAD")
         refused = Exchange(self, request, error, None, now=self._server.tick)
         refused.is_complete = True
@@ -262,21 +259,8 @@ class Connection:
             self._send(exchange, reply.of_error(Stopping() if self._server.is_stopping else Unknown()))
 
     def _send(self, exchange: Exchange, answer: Answer) -> None:
-        encode = self._server.heads.encode
-        whole = reply.of_answer(answer)
-        try:
-            encoded = encode(whole, keep_alive=exchange.keep_alive, is_http_1_0=exchange.is_http_1_0)
-        except (TypeError, ValueError):
-            logger.exception(
-                "%s %s gave an answer that cannot be sent", exchange.request.method, exchange.request.path
-            )
-            discard(whole)
-            whole = reply.of_mistake(exchange.request.id)
-            encoded = encode(whole, keep_alive=exchange.keep_alive, is_http_1_0=exchange.is_http_1_0)
-        if not encoded.keep_alive:
-            exchange.keep_alive = False
+        encoded = exchange.encode(answer, self._server.heads)
         if exchange.request.method == "HEAD":
-            discard(whole)
             self.transport.write(encoded.head)
             self._sent(exchange)
             return

@@ -4,14 +4,17 @@ import logging
 from contextvars import copy_context
 from typing import Protocol
 
+from homeserver.http import reply
 from homeserver.http.body_budget import SMALL_BODY_BYTES, BodyBudget
 from homeserver.http.body_stream import ClientGone
 from homeserver.http.driven import Driven
+from homeserver.http.heads import Encoded, Heads
 from homeserver.http.incoming import Head
 from homeserver.http.limits import Limits
 from homeserver.http.reply import Answer
 from homeserver.http.request import Request
 from homeserver.http.routing import DEFAULT_MAX_BODY, Found, Router
+from homeserver.http.sending import discard
 from homeserver.protocol.errors import LimitExceeded, MatrixError, TooLarge
 from homeserver.runtime import log_context
 from homeserver.runtime.addresses import network_of
@@ -195,6 +198,27 @@ class Exchange(Driven):
     def returned(self, value: Answer) -> None:
         self.let_body_go()
         self.owner.answered(self, value)
+
+    def encode(self, answer: Answer, heads: Heads) -> Encoded:
+        """The answer as it is sent; a mistake's where it cannot be. May end `keep_alive`.
+
+        Of an answer to HEAD nobody reads the body.
+        """
+        whole = reply.of_answer(answer)
+        try:
+            encoded = heads.encode(whole, keep_alive=self.keep_alive, is_http_1_0=self.is_http_1_0)
+        except (TypeError, ValueError):
+            logger.exception(
+                "%s %s gave an answer that cannot be sent", self.request.method, self.request.path
+            )
+            discard(whole)
+            whole = reply.of_mistake(self.request.id)
+            encoded = heads.encode(whole, keep_alive=self.keep_alive, is_http_1_0=self.is_http_1_0)
+        if self.request.method == "HEAD":
+            discard(whole)
+        if not encoded.keep_alive:
+            self.keep_alive = False
+        return encoded
 
     def raised(self, error: Exception) -> None:
         self.let_body_go()
