@@ -102,10 +102,13 @@ class AgreedIds:
         self._state = ids
         self._names = names
         self._known = known
+        self._holders: dict[StateKey, EventId | None] = {}
 
     def holder(self, key: StateKey) -> EventId | None:
-        nid = self._state.get(self._names.number(key))
-        return None if nid is None else self._known.ids([nid])[nid]
+        if key not in self._holders:  # thousands of events are judged by the same few keys
+            nid = self._state.get(self._names.number(key))
+            self._holders[key] = None if nid is None else self._known.ids([nid])[nid]
+        return self._holders[key]
 
     def holds(self, event_id: EventId) -> bool:
         return self._known.stands_in(self._state, event_id)
