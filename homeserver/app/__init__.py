@@ -24,6 +24,7 @@ from homeserver.config import Config
 from homeserver.config.server import Listener
 from homeserver.config.signing_key import UnusableSigningKey, make_signing_key, read_signing_key
 from homeserver.http.body_budget import BodyBudget
+from homeserver.http.limits import Limits
 from homeserver.http.routing import Route, Router
 from homeserver.http.server import HttpServer
 from homeserver.http.tls import ServerTls, UnusableCertificate, strict_transport_security
@@ -85,8 +86,9 @@ def build_door(
         tls = ServerTls(listener.tls.certificate, listener.tls.key)
         headers = strict_transport_security(listener.tls.hsts_days)
     server = HttpServer(
-        router, runtime.clock, bodies=bodies, trusted_proxies=listener.trusted_proxies, headers=headers
-    )
+        router, runtime.clock, limits=Limits(connections_per_address=listener.max_connections_per_address),
+        bodies=bodies, trusted_proxies=listener.trusted_proxies, headers=headers,
+    )  # fmt: skip
     return Door(listener, server, tls)
 
 

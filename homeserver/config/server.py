@@ -33,6 +33,7 @@ class Listener:
     apis: tuple[Api, ...] = setting(("client", "federation", "health"), check=checks.at_least_one)
     tls: Tls | None = None
     trusted_proxies: tuple[str, ...] = setting((), check=checks.proxies)
+    max_connections_per_address: int = setting(500, check=checks.between(0, 1_000_000))
 
     def urls(self) -> tuple[str, ...]:
         """Where to point a program on this machine."""

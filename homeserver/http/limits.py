@@ -12,6 +12,9 @@ class Limits:
     pipelined: int = 32
     """Requests behind the one that is being answered. Past it the client waits; far past it, is cut off."""
 
+    connections_per_address: int = 0
+    """Open at a time, for each address that is not near (see `Crowds`) and no trusted proxy. 0: no limit."""
+
     idle_seconds: int = 120
     """Between two requests of a connection."""
 

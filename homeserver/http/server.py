@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory
 
 from homeserver.http.body_budget import BodyBudget
 from homeserver.http.connection import Connection
+from homeserver.http.crowds import Crowds
 from homeserver.http.heads import Heads
 from homeserver.http.limits import Limits
 from homeserver.http.proxies import TrustedProxies
@@ -69,6 +70,7 @@ class HttpServer(Factory):
         self.is_stopping = False
         self.connections: set[Connection] = set()
         self._clock = clock
+        self._crowds = Crowds(clock, self.limits.connections_per_address)
         self._ports: list[ListeningPort] = []
         self._request_numbers = count(1)
         self._all_closed = Gate(is_open=True)
@@ -131,9 +133,13 @@ class HttpServer(Factory):
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
         self._all_closed.close()
+        if not self.proxies.trusts(connection.peer) and not self._crowds.enter(connection.peer):
+            connection.transport.abortConnection()
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        if not self.proxies.trusts(connection.peer):
+            self._crowds.leave(connection.peer)
         if not self.connections:
             self._all_closed.open()
 
