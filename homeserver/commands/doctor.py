@@ -136,14 +136,6 @@ def check_well_known(config: Config) -> Iterator[Finding]:
             yield Finding("well-known", "ok", url)
 
 
-def well_known_advice(config: Config) -> str:
-    if config.public_url is None:
-        return (
-            "Set public_url: then Postroom answers this path, and the web server of that name can pass it on."
-        )
-    return "Let the web server of that name pass /.well-known/matrix/ on to Postroom, which answers it."
-
-
 def wrong_client_file(config: Config, content: object) -> str:
     homeserver = content.get("m.homeserver") if isinstance(content, dict) else None
     url = homeserver.get("base_url") if isinstance(homeserver, dict) else None

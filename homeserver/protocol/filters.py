@@ -37,11 +37,6 @@ class EventTypes:
     def __contains__(self, event_type: str) -> bool:
         return event_type in self.exact or any(glob.matches(event_type) for glob in self._globs)
 
-    @property
-    def all_exact(self) -> bool:
-        """May `exact` stand for the whole, in SQL for example?"""
-        return not self.patterns
-
 
 NO_TYPES = EventTypes(frozenset())
 

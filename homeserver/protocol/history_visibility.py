@@ -21,9 +21,6 @@ class Visibility(StrEnum):
 
 _BY_NAME: Final[Mapping[str, Visibility]] = {visibility.value: visibility for visibility in Visibility}
 
-HIDDEN_FROM_NOBODY_WHO_JOINS: Final = frozenset({Visibility.WORLD_READABLE, Visibility.SHARED})
-"""With these, whoever is in the room now may see what was sent before they came."""
-
 
 def visibility_of(content: Mapping[str, Json] | None) -> Visibility:
     """The setting in an m.room.history_visibility event's content: `shared` when it has none we know."""

@@ -11,8 +11,6 @@ STRIPPED = (
     event_types.CANONICAL_ALIAS, event_types.ENCRYPTION,
 )  # fmt: skip
 MOST_STRIPPED = 50
-MAX_STRIPPED_BYTES = 65_536
-"""Of one event of the stripped state, or what one is taken from."""
 
 
 def stripped(event: JsonObject) -> JsonObject | None:

@@ -71,10 +71,6 @@ class Transactions:
             self._note(user_id, device, key, event_id)
             return event_id
 
-    def new_device(self, user_id: UserId, device: str) -> None:
-        """A device that was just made has sent nothing: no need to ask."""
-        self._remember(user_id, device, OrderedDict())
-
     async def _load(self, user_id: UserId, device: str) -> Sent:
         """Ask the database, and add what it says to what memory knows: others may be sending meanwhile."""
         doubts = self._doubts[user_id, device]

@@ -221,7 +221,3 @@ class Receiving:
     async def complete(self, room_id: RoomId, *, within_s: float) -> bool:
         """Wait until all members are known, or for so long. False: they are not."""
         return await self._partial.wait(room_id, within_s)
-
-    async def close_forks(self, room_id: RoomId) -> None:
-        """Write dummy events until at most ten forward extremities are left, if a local member may."""
-        await self._closing.close(room_id)
