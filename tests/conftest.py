@@ -1,7 +1,10 @@
 """The fixtures of all tests: time, databases, and (further down the tree) a whole server and its people."""
 
+import random
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck
@@ -26,6 +29,17 @@ hypothesis_settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def chance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in each run of a test, so that a failure can be had again.
+
+    Pauses vary by it, and IDs are drawn by it: they break ties between events.
+    """
+    drawn = Random(request.node.nodeid)
+    monkeypatch.setattr(secrets, "token_bytes", lambda size=None: drawn.randbytes(size or 32))
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture
