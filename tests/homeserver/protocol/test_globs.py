@@ -74,8 +74,8 @@ def test_a_question_mark_may_be_plain():
 @pytest.mark.parametrize("pattern", ["a*" * 500 + "b", "*a" * 500, "a?*" * 300 + "b", "*?" * 500 + "b"])
 def test_hostile_patterns_cost_no_more_than_their_length_times_the_text(pattern):
     text = "a" * 20_000
-    started = time.perf_counter()
+    started = time.process_time()
     Glob(pattern).matches(text)
     Glob(pattern).occurs_in(text)
     Glob(pattern).occurs_in(text + " b" * 100)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -347,9 +347,9 @@ def test_a_hostile_rule_set_has_a_budget():
     evil += [Rule(Kind.CONTENT, f"k{n}", pattern="*a" * 400) for n in range(300)]
     rules = rule_set(*evil)
     event_facts = facts(content={"body": "a" * 60_000 + " b0 b1"})
-    started = time.perf_counter()
+    started = time.process_time()
     evaluate(rules, event_facts, Recipient(BOB))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_an_ordinary_rule_set_reads_the_longest_message_to_its_end():

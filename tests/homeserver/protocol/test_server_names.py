@@ -102,17 +102,17 @@ def test_globs_agree_with_the_plain_definition(pattern, name):
     "pattern", ["*a" * 120 + "?" * 100, "?*" * 201, "a*" * 30_000, "*" * 60_000 + "?" * 201]
 )
 def test_a_hostile_pattern_costs_little(pattern):
-    started = time.perf_counter()
+    started = time.process_time()
     assert allowed("a" * 200, allow=["*"], deny=[pattern])
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_hostile_list_costs_little():
     many = [f"*{'a' * (number % 50)}?{'a' * (number // 50)}*c*" for number in range(2_500)]
     acl = ServerAcl({"allow": ["*"], "deny": many})
-    started = time.perf_counter()
+    started = time.process_time()
     assert acl.allows("a" * 200)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_verdicts_are_remembered_within_bounds():

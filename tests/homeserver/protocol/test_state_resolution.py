@@ -298,9 +298,9 @@ def test_fifty_forks_of_a_room_of_ten_thousand_resolve_within_a_second(version):
         set_power(room, fork, ALICE, power(room, bob=number))
         room.send(fork, "m.room.member", ALICE, {"membership": "ban"}, user)
         topic(room, fork, ALICE, f"fork {number}")
-    started = time.perf_counter()
+    started = time.process_time()
     outcome = resolved(room)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert len(outcome) > 10_000
     banned = [room.events[outcome["m.room.member", f"@user{n}:example.org"]].membership for n in range(50)]
     assert banned == ["ban"] * 50
