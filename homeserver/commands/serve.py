@@ -1,6 +1,5 @@
 """`postroom serve`: the server in the foreground, until SIGINT or SIGTERM."""
 
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from homeserver.app import App, CannotServe, build
 from homeserver.commands.options import config_option, read_config
 from homeserver.config import Config
 from homeserver.runtime.concurrency import run
+from homeserver.runtime.heap import settle
 from homeserver.runtime.log_output import lead_in_twisted, open_log
 from homeserver.runtime.reactor import Reactor, install_reactor
 
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5
 """After so long the process ends, whatever has not."""
-GARBAGE_THRESHOLD = 200_000
-"""Allocations between two looks for cycles: Python's default of 700 costs a busy server several percent."""
 
 
 @click.command(short_help="Run the server in the foreground.")
@@ -70,7 +68,7 @@ def run_until_stopped(app: App, reactor: Reactor, message: str) -> int:
             logger.exception("The server could not start")
             failures.append("see the log")
         else:
-            settle_memory()
+            settle()
             click.echo(message)
             return
         with suppress(ReactorNotRunning):
@@ -115,13 +113,6 @@ def end_at_the_latest() -> None:
 
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(STOP_SECONDS)
-
-
-def settle_memory() -> None:
-    """What is alive now stays: the garbage collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
 
 
 def welcome(config: Config, config_path: Path) -> str:

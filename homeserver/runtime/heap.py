@@ -1,7 +1,8 @@
-"""Memory that a burst of work took is given back once the process is at rest again.
+"""The process's memory: how often garbage is looked for, and what is given back to the system.
 
-The C library keeps what was freed between things still in use, for the process alone: a join of a large
-room or a message to thousands of servers would be seen in the operating system's figures for ever.
+What a burst of work took is given back once the process is at rest again. The C library keeps what was freed
+between things still in use, for the process alone: a join of a large room or a message to thousands of
+servers would be seen in the operating system's figures for ever.
 """
 
 import ctypes
@@ -16,6 +17,8 @@ BURST_S = 0.5
 """So much CPU time leaves something worth giving back."""
 REST = 0.05
 """The share of a core below which the process is at rest."""
+GARBAGE_THRESHOLD = 200_000
+"""Allocations between two looks for cycles: Python's default of 700 costs a busy server several percent."""
 YOUNG = 1
 """The garbage collector's generation that is looked through: what a burst left, not all that is cached."""
 
@@ -53,6 +56,13 @@ class Heap:
             used_s = self._given_back_at_s = self._cpu_s()
         self._looked_at_s = used_s
         self._timer = self._clock.call_later(LOOK_EVERY_S, self._look)
+
+
+def settle() -> None:
+    """What is alive now stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
 
 
 def give_memory_back() -> None:

@@ -42,6 +42,7 @@ from homeserver.runtime.clock import Clock  # noqa: E402
 from homeserver.runtime.concurrency import run  # noqa: E402
 from homeserver.runtime.database import Transaction, open_database  # noqa: E402
 from homeserver.runtime.metrics import Metrics  # noqa: E402
+from homeserver.runtime.heap import settle
 from homeserver.runtime.reactor import Reactor, install_reactor  # noqa: E402
 from homeserver.runtime.tasks import Tasks  # noqa: E402
 from homeserver.runtime.threads import Threads  # noqa: E402
@@ -207,6 +208,7 @@ def measure_here(plan_file: Path) -> None:
         reactor.stop()
 
     with serving(reactor, plan["url"], plan_file.parent) as app:
+        settle()
         reactor.callWhenRunning(lambda: run(measure(app, reactor, plan)).addBoth(ended))
         reactor.run()
     if not isinstance(outcomes[0], dict):
