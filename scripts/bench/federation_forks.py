@@ -41,8 +41,8 @@ from homeserver.protocol.room_versions import room_version  # noqa: E402
 from homeserver.runtime.clock import Clock  # noqa: E402
 from homeserver.runtime.concurrency import run  # noqa: E402
 from homeserver.runtime.database import Transaction, open_database  # noqa: E402
+from homeserver.runtime.heap import settle  # noqa: E402
 from homeserver.runtime.metrics import Metrics  # noqa: E402
-from homeserver.runtime.heap import settle
 from homeserver.runtime.reactor import Reactor, install_reactor  # noqa: E402
 from homeserver.runtime.tasks import Tasks  # noqa: E402
 from homeserver.runtime.threads import Threads  # noqa: E402

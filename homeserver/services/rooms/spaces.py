@@ -27,7 +27,7 @@ from homeserver.services.rooms.user_rooms import UserRooms
 
 DEFAULT_LIMIT = 50
 MOST_PER_PAGE = 100
-MOST_DEPTH = 20
+MOST_LEVELS = 20
 MOST_ROOMS = 1_000
 """Of one tree, whatever its size."""
 MOST_CHILDREN = 500
@@ -152,7 +152,7 @@ class Spaces:
         """A page of rooms, depth first, and a token to go on. Raises Forbidden, InvalidParam."""
         start = _read_token(query)
         limit = min(query.limit or DEFAULT_LIMIT, MOST_PER_PAGE)
-        max_depth = MOST_DEPTH if query.max_depth is None else min(query.max_depth, MOST_DEPTH)
+        max_depth = MOST_LEVELS if query.max_depth is None else min(query.max_depth, MOST_LEVELS)
         walk = _Walk([(Child(room_id, ()), 0, None)])
         found: list[JsonObject] = []
         while walk.pending and len(found) <= start + limit and len(walk.seen) < MOST_ROOMS:

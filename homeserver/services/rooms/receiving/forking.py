@@ -39,7 +39,7 @@ from homeserver.services.rooms.writer import RoomWriter
 ATTEMPTS = 8
 HOLD_AFTER = 3
 """Attempts, after which our own writers wait until the event is in."""
-MOST_HEADS = 200
+MOST_BRANCHES = 200
 """Forward extremities of a room, even where nobody here may close them."""
 MOST_STATES_FETCHED = 5
 """For one event and what lies before it."""
@@ -200,7 +200,7 @@ class Forking:
                 if attempt == HOLD_AFTER:
                     held = room
                     room.held = Gate()
-                if len(room.heads) >= MOST_HEADS and not set(room.heads) & set(event.prev_event_ids):
+                if len(room.heads) >= MOST_BRANCHES and not set(room.heads) & set(event.prev_event_ids):
                     raise CannotJudge(f"{room_id} has forked too often, and nobody here may close it")
                 before = await self._before(room, event, state_nid)
                 known = await self._stored.standing(room.nid, event)

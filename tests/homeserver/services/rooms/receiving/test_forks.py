@@ -71,7 +71,7 @@ def test_a_flood_of_forks_is_closed_at_once(shared: Shared) -> None:
 
 def test_forks_that_nobody_may_close_are_bounded(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     federation, room, bob = shared.federation, shared.room, shared.bob.user_id
-    monkeypatch.setattr(forking, "MOST_HEADS", 30)
+    monkeypatch.setattr(forking, "MOST_BRANCHES", 30)
     carol = federation.all["one"].register("carol")
     carol.join(room)
     shared.alice.set_state(room, "m.room.power_levels", {"users": {bob: 50}, "events_default": 10})
