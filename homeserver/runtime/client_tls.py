@@ -120,11 +120,18 @@ class TlsProtocol(Protocol):
     # From above: the inner protocol's transport
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send; nothing happens once the connection is over."""
-        if self._is_open:
+        """Encrypt and send; nothing happens once the connection is over.
+
+        When the other side has said farewell, or the stream is broken, the connection ends now.
+        """
+        if not self._is_open:
+            return
+        try:
             for start in range(0, len(data), READ_BYTES):
                 self._tls.write(data[start : start + READ_BYTES])
                 self._flush()
+        except ssl.SSLError:
+            self._transport.abortConnection()
 
     def pauseProducing(self) -> None:  # noqa: N802
         self._transport.pauseProducing()
