@@ -5,7 +5,7 @@ bounded: how much is asked for, how much an answer may hold, how often it is ask
 https://spec.matrix.org/latest/server-server-api/#retrieving-event-authorization-information
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -80,10 +80,14 @@ class Fetching:
         self._unproven = parts.unproven
 
     async def missing_events(self, room: Room, event: Event, origin: ServerName, turn: Turn) -> list[Event]:
-        """What lies between our heads and the event, as far as the server tells; their order is not."""
+        """What the event follows and has no place here, as far as the server tells; in any order.
+
+        The server may not know where we are, and tell what is before our join: that is no news.
+        """
         got: dict[EventId, Event] = {}
         size = 0
         latest: Sequence[EventId] = [event.event_id]
+        wanted = await self._without_place(event.prev_event_ids)
         began, patient_s = self._clock.monotonic(), self.patience.left_s(turn) / 2
         for number in range(MOST_ROUNDS):
             if number >= PATIENT_ROUNDS and len(got) < number * FEWEST_PER_ROUND:
@@ -97,12 +101,13 @@ class Fetching:
             except TimedOut:
                 self.patience.note_slow((room.room_id, origin))
                 break
-            fresh = [found for found in answered if found.event_id not in got]
-            got |= {found.event_id: found for found in fresh}
+            fresh = await self._needed(answered, wanted, got)
             size += sum(len(found.raw) for found in fresh)
             if not fresh or len(got) >= MOST_MISSING or size >= MOST_MISSING_BYTES:
                 break
-            latest = await self._with_unknown_prevs(fresh, got)
+            latest = [one.event_id for one in fresh if not wanted.isdisjoint(one.prev_event_ids)][
+                :MOST_LATEST
+            ]
             if not latest:
                 break
         took_s = self._clock.monotonic() - began
@@ -209,13 +214,29 @@ class Fetching:
             return []
         return (await self._checking.check(room.version, room.room_id, pdus[:MOST_PER_ANSWER])).events
 
-    async def _with_unknown_prevs(
-        self, fresh: Sequence[Event], got: Mapping[EventId, Event]
-    ) -> list[EventId]:
-        prevs = {id_ for event in fresh for id_ in event.prev_event_ids if id_ not in got}
-        known = await self._stored.known(prevs)
-        unknown = {id_ for id_ in prevs if id_ not in known or not known[id_].is_placed}
-        return [event.event_id for event in fresh if unknown.intersection(event.prev_event_ids)][:MOST_LATEST]
+    async def _needed(
+        self, answered: Iterable[Event], wanted: set[EventId], got: dict[EventId, Event]
+    ) -> list[Event]:
+        """Take what is wanted, and what that follows, over to `got`; what is not there stays `wanted`."""
+        offered = {event.event_id: event for event in answered}
+        prevs = {id_ for event in offered.values() for id_ in event.prev_event_ids}
+        placeless = await self._without_place(prevs)
+        fresh: list[Event] = []
+        at_hand = wanted & offered.keys()
+        while at_hand:
+            event = offered[at_hand.pop()]
+            fresh.append(event)
+            got[event.event_id] = event
+            wanted.discard(event.event_id)
+            before = placeless.intersection(event.prev_event_ids) - got.keys()
+            wanted |= before
+            at_hand |= before & offered.keys()
+        return fresh
+
+    async def _without_place(self, event_ids: Collection[EventId]) -> set[EventId]:
+        """Those that have none in their room: unknown ones, and outliers."""
+        known = await self._stored.known(event_ids)
+        return {id_ for id_ in event_ids if id_ not in known or not known[id_].is_placed}
 
     async def _fetch_auth_chain(self, room: RoomKey, event: Event, origin: ServerName) -> int:
         """How many events it has."""

@@ -304,7 +304,7 @@ class Intake:
         if auth is not None and _by_own(event, auth) is not None:
             return
         found = await self._fetching.missing_events(room, event, source.origin, source.turn)
-        between = in_order(one for one in found if one.event_id != event.event_id)
+        between = in_order(found)
         inner = replace(source, besides=None, may_fill=False)
         for start in range(0, len(between), FILLED_AT_ONCE):
             await self._take(room.room_id, between[start : start + FILLED_AT_ONCE], inner)

@@ -172,3 +172,23 @@ def test_state_that_was_fetched_finds_its_place_when_it_comes(shared: Shared) ->
     shared.alice.send(room, "and on")
     assert len(federation.heads_of(room, "one")) == 1
     assert federation.state_of(room, "one") == federation.state_of(room, "two")
+
+
+def test_what_was_before_a_join_is_no_news_though_it_is_told_with_what_is_missing(shared: Shared) -> None:
+    federation, room = shared.federation, shared.room
+    shared.bob.sync()
+    own = quietly(shared, 1)[0]  # `one` does not know where `two` is, and tells all that it has
+    before = federation.events_of(room, "two")
+    result(federation.all["one"].services.traffic.destinations.block(ServerName("two"), is_blocked=True))
+    said = [shared.alice.send(room, body) for body in ("missed", "heard")]
+    last = federation.pdu(said[-1], "one")
+
+    assert receive(federation, "two", room, [last], origin="one") == {said[-1]: None}
+
+    after = federation.events_of(room, "two")
+    assert after.keys() - before.keys() == set(said)
+    assert {event_id: after[event_id].status for event_id in before} == {
+        event_id: one.status for event_id, one in before.items()
+    }
+    assert shared.bob.sync().ids(room) == [own, *said]
+    assert set(federation.heads_of(room, "two")) == {own, said[-1]}
