@@ -4,7 +4,6 @@ BEGIN travels in front of the first statement, so a transaction costs one round 
 the COMMIT.
 """
 
-import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from homeserver.runtime.database.errors import (
     DatabaseUnavailable,
     UnstorableValue,
 )
+from homeserver.runtime.database.inserts import Insert, insert_of_one
 from homeserver.runtime.migrations import DialectName
 
 OLDEST = 130_000
@@ -32,8 +32,6 @@ SERVING_LOCK_PATIENCE_S = 2.0
 CONNECT_TIMEOUT_S = 5
 PAGE = 500
 """Rows that executemany sends at once."""
-
-_VALUES = re.compile(r"^(\s*INSERT\s.*?\sVALUES\s*)(\([^()]*\))(.*)$", re.DOTALL | re.IGNORECASE)
 
 
 def _bytes(value: Any, _cursor: object) -> bytes | None:
@@ -51,17 +49,6 @@ NUMBER = extensions.new_type((1700,), "NUMBER", _number)
 """SUM over BIGINT is NUMERIC: an int again, as on SQLite."""
 
 
-def insert_parts(sql: str) -> tuple[str, str] | None:
-    """An INSERT of one row as (SQL with one mark for all rows, template of a row), if many rows may share it.
-
-    With DO UPDATE they may not: one statement cannot touch a row twice, but two in a row can.
-    """
-    match = _VALUES.match(sql)
-    if match is None or re.search(r"\bDO\s+UPDATE\b|\bRETURNING\b", match[3], re.IGNORECASE):
-        return None
-    return f"{match[1]}%s{match[3]}", match[2]
-
-
 class PostgresqlCursor:
     """Puts what is `ahead` in front of the next statement."""
 
@@ -69,7 +56,7 @@ class PostgresqlCursor:
 
     def __init__(self, cursor: extensions.cursor) -> None:
         self._cursor = cursor
-        self._inserts: dict[str, tuple[str, str] | None] = {}
+        self._inserts: dict[str, Insert | None] = {}
         self.ahead = ""
         self.fetchone = cursor.fetchone
         self.fetchall = cursor.fetchall
@@ -87,12 +74,13 @@ class PostgresqlCursor:
         if self.ahead:
             self.flush()
         if sql not in self._inserts:
-            self._inserts[sql] = insert_parts(sql)
-        parts = self._inserts[sql]
-        if parts is None:
+            self._inserts[sql] = insert_of_one(sql)
+        insert = self._inserts[sql]
+        if insert is None or insert.may_update:  # two rows in a row may be the same
             execute_batch(self._cursor, sql, rows, page_size=PAGE)
         else:
-            execute_values(self._cursor, parts[0], rows, template=parts[1], page_size=PAGE)
+            together = f"{insert.head}%s{insert.tail}"
+            execute_values(self._cursor, together, rows, template=insert.row, page_size=PAGE)
 
     def flush(self) -> None:
         """Send what is ahead by itself."""

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +18,19 @@ from homeserver.runtime.database.errors import (
     DatabaseUnavailable,
     UnstorableValue,
 )
+from homeserver.runtime.database.inserts import insert_of_one
 from homeserver.runtime.migrations import DialectName
 
 BUSY_TIMEOUT_MS = 250
 MMAP_BYTES = 256 * 1024 * 1024
 STATEMENTS_KEPT = 512
 TRANSLATIONS_KEPT = 4_096
+PAGES = (100, 10)
+"""Rows that executemany inserts at once, as far as there are so many.
+
+Each statement wants the interpreter back when it is done: beside a busy reactor thread that costs more than a
+row. Only these numbers, because each makes a statement that is kept.
+"""
 WAL_PAGES = 4_000
 """Pages in the write-ahead log before they are copied to the database: 16 MB."""
 OLDEST = (3, 35, 0)
@@ -47,12 +55,13 @@ def translate(sql: str) -> str:
 class SqliteCursor:
     """Takes SQL with %s marks; translations are kept by their text."""
 
-    __slots__ = ("_cursor", "_execute", "_translations", "fetchall", "fetchone")
+    __slots__ = ("_cursor", "_execute", "_inserts", "_translations", "fetchall", "fetchone")
 
     def __init__(self, cursor: sqlite3.Cursor) -> None:
         self._cursor = cursor
         self._execute = cursor.execute
         self._translations: dict[str, str] = {}
+        self._inserts: dict[str, dict[int, str]] = {}
         self.fetchone = cursor.fetchone
         self.fetchall = cursor.fetchall
 
@@ -64,13 +73,28 @@ class SqliteCursor:
         self._execute(self._translations.get(sql) or self._translated(sql), params)
 
     def executemany(self, sql: str, rows: Any, /) -> None:
-        self._cursor.executemany(self._translations.get(sql) or self._translated(sql), rows)
+        rest = rows if isinstance(rows, list) else list(rows)
+        inserts = self._inserts.get(sql)
+        if inserts is None:
+            inserts = self._inserts[sql] = _inserts(sql)
+        for page, insert in inserts.items():
+            whole = len(rest) - len(rest) % page
+            for start in range(0, whole, page):
+                self._execute(insert, list(chain.from_iterable(rest[start : start + page])))
+            rest = rest[whole:]
+        self._cursor.executemany(self._translations.get(sql) or self._translated(sql), rest)
 
     def _translated(self, sql: str) -> str:
         if len(self._translations) >= TRANSLATIONS_KEPT:
             self._translations.clear()
         self._translations[sql] = translated = translate(sql)
         return translated
+
+
+def _inserts(sql: str) -> dict[int, str]:
+    """The statement for pages of rows, largest first, if it inserts."""
+    insert = insert_of_one(sql)
+    return {} if insert is None else {page: translate(insert.of_rows(page)) for page in PAGES}
 
 
 class SqliteConnection:

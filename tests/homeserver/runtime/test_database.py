@@ -171,13 +171,13 @@ class TestTransaction:
         ["", "ON CONFLICT (name) DO NOTHING", "ON CONFLICT (name) DO UPDATE SET count = excluded.count"],
     )
     def test_executemany_inserts_many(self, opened: Opened, ending: str) -> None:
-        rows = [(f"n{number}", number) for number in range(1_200)]
+        rows = [(f"n{number}", number) for number in range(1_234)]
 
         def work(txn: Transaction) -> Any:
             txn.executemany(f"INSERT INTO counts (name, count) VALUES (%s, %s) {ending}", iter(rows))
             return txn.row("SELECT COUNT(*), SUM(count) FROM counts")
 
-        assert opened.write(work) == (1_200, sum(range(1_200)))
+        assert opened.write(work) == (1_234, sum(range(1_234)))
 
     def test_executemany_runs_in_order(self, opened: Opened) -> None:
         def work(txn: Transaction) -> object:
@@ -189,6 +189,21 @@ class TestTransaction:
             return txn.value("SELECT count FROM counts WHERE name = %s", ("a",))
 
         assert opened.write(work) == 124
+
+    def test_executemany_inserts_many_in_order(self, opened: Opened) -> None:
+        added = list(range(1, 236))
+
+        def work(txn: Transaction) -> object:
+            sql = """
+                INSERT INTO counts (name, count) VALUES (%s, %s)
+                ON CONFLICT (name) DO UPDATE SET count = (counts.count * 7 + excluded.count) %% 1000003"""
+            txn.executemany(sql, [("a", number) for number in added])
+            return txn.value("SELECT count FROM counts")
+
+        expected = 0
+        for number in added:
+            expected = (expected * 7 + number) % 1_000_003
+        assert opened.write(work) == expected
 
     def test_executemany_of_nothing(self, opened: Opened) -> None:
         opened.write(lambda txn: txn.executemany("INSERT INTO counts (name, count) VALUES (%s, %s)", []))
