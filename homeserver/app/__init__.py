@@ -152,6 +152,7 @@ class App:
 
     async def start(self) -> None:
         """Open the database, start the services, then listen. Raises CannotServe, with all of it undone."""
+        self._read_authorities()
         try:
             self._runtime.database.start()
             await self._start_services()
@@ -188,6 +189,12 @@ class App:
         for door in self._doors:
             if door.tls is not None:
                 door.tls.reload()
+
+    def _read_authorities(self) -> None:
+        try:
+            self._runtime.outside.http.start()
+        except OSError as error:
+            raise CannotServe(f"{error} (federation.ca_file)") from error
 
     async def _start_services(self) -> None:
         services = self.services

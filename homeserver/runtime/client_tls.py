@@ -1,7 +1,6 @@
 """TLS towards other servers: verified against a name, over any Twisted transport.
 
-Python's own `ssl` costs less than a megabyte; pyOpenSSL costs ten and checks no names by itself. The trusted
-authorities are read when the first connection needs them.
+Python's own `ssl` costs less than a megabyte; pyOpenSSL costs ten and checks no names by itself.
 """
 
 import ssl
@@ -24,7 +23,10 @@ class ClientTls:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Raises OSError when `ca_file` cannot be read or holds no certificate."""
+        """What connections share; reading the authorities takes some 20 ms, once.
+
+        Raises OSError when `ca_file` cannot be read or holds no certificate.
+        """
         if self._context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -32,7 +34,13 @@ class ClientTls:
             context.set_alpn_protocols(["http/1.1"])
             context.load_default_certs()
             if self._ca_file is not None:
-                context.load_verify_locations(cafile=str(self._ca_file))
+                try:
+                    context.load_verify_locations(cafile=str(self._ca_file))
+                except OSError as error:
+                    reason = "it holds none" if isinstance(error, ssl.SSLError) else error.strerror
+                    raise OSError(
+                        f"Cannot read the certificate authorities in {self._ca_file}: {reason}"
+                    ) from error
             self._context = context
         return self._context
 

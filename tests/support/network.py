@@ -150,6 +150,9 @@ class MemoryHttpClient:
         request = HttpRequest("GET", path, headers or {})
         return await self.send(request, [target], timeout_s=timeout_s, max_bytes=max_bytes)
 
+    def start(self) -> None:
+        """Nobody is to be believed but by name."""
+
     def stop(self) -> None:
         """Nothing is open."""
 

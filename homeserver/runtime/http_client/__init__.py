@@ -90,6 +90,10 @@ class HttpClient:
         self._budget = budget or AnswerBudget(clock)
         self._clock = clock
 
+    def start(self) -> None:
+        """Be ready for the first request. Raises OSError when the certificate authorities cannot be read."""
+        self._pool.start()
+
     async def send(
         self, request: HttpRequest, targets: Sequence[Target], *, timeout_s: float, max_bytes: int
     ) -> HttpAnswer:

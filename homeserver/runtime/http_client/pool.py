@@ -72,6 +72,10 @@ class Pool:
         self._sweeping: DelayedCall | None = None
         self._is_stopped = False
 
+    def start(self) -> None:
+        """Read which authorities are believed: the first connection need not. Raises OSError."""
+        self._tls.context()
+
     async def take(self, target: Target, *, fresh: bool = False) -> ClientConnection:
         """A connection to the target, kept open from before unless `fresh`. Give it back.
 
@@ -234,7 +238,7 @@ class Pool:
             try:
                 context = self._tls.context()
             except OSError as error:
-                raise Unreachable(f"The file of certificate authorities: {error}") from None
+                raise Unreachable(str(error)) from None
             name = target.tls_name.rstrip(".")
             factory.wrap = lambda inner: TlsProtocol(context, name, inner, factory.fail)
         connector = self._reactor.connectTCP(address, target.port, factory, timeout=self._limits.connect_s)

@@ -135,6 +135,19 @@ def test_two_servers_cannot_share_a_database(own: ServerProcess, server: ServerP
     assert "already serves the database" in done.stderr
 
 
+@pytest.mark.parametrize("text", [None, "no certificate\n"])
+def test_authorities_that_cannot_be_read(own: ServerProcess, text: str | None) -> None:
+    authorities = own.folder / "ca.pem"
+    if text is not None:
+        authorities.write_text(text)
+    settings = own.config.read_text() + f"federation: {{ca_file: {authorities}}}\n"
+    own.config.write_text(settings)
+    done = serve(own.config)
+    assert done.returncode == 1
+    assert f"Cannot start: Cannot read the certificate authorities in {authorities}: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_only_a_listener_with_tls_keeps_browsers_to_it(own: ServerProcess) -> None:
     issued = Authority(own.folder).issue("localhost")
     port = free_port()
