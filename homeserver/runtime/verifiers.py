@@ -66,6 +66,11 @@ class Verifiers:
             process.end()
             return False
 
+    def prepare(self) -> None:
+        """There will be much to verify in a moment: start a process, if there is none."""
+        if not self._running:
+            self._start()
+
     def stop(self) -> None:
         """End them; who still waits is told that nobody could be asked."""
         self._is_stopped = True
@@ -117,6 +122,7 @@ class _Process(ProcessProtocol):
         """Room for what is to be verified while the reactor does something else for a moment."""
         with suppress(OSError):
             fcntl.fcntl(self.transport.pipes[0].fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._end_when_idle()
 
     @property
     def unanswered(self) -> int:
@@ -137,6 +143,10 @@ class _Process(ProcessProtocol):
         self._cancel_ending()
         self.transport.signalProcess("KILL")
 
+    def _end_when_idle(self) -> None:
+        if not self._asked and self._ending is None:
+            self._ending = self._clock.call_later(IDLE_S, self.end)
+
     def _cancel_ending(self) -> None:
         if self._ending is not None and self._ending.active():
             self._ending.cancel()
@@ -150,8 +160,7 @@ class _Process(ProcessProtocol):
             are_good = all(self._told[:count])
             del self._told[:count]
             _fire(answered, are_good)
-        if not self._asked and self._ending is None:
-            self._ending = self._clock.call_later(IDLE_S, self.end)
+        self._end_when_idle()
 
     def errReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's spelling
         logger.warning("A process that verifies signatures says: %s", data[:1000].decode(errors="replace"))

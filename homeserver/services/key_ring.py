@@ -214,6 +214,11 @@ class KeyRing:
             jobs.append(self._threads.run(verdicts, version, pdus[part], signed[part]))
         return [verdict for part in await gather(*jobs) for verdict in part]
 
+    def prepare(self) -> None:
+        """A large answer with many events to verify is on its way: have another core ready for them."""
+        if self._verifiers is not None:
+            self._verifiers.prepare()
+
     async def are_good(self, proofs: Sequence[Proof]) -> bool:
         """Many at once, on other cores. False may also mean that there are none, or they could not tell."""
         return self._verifiers is not None and await self._verifiers.are_good(proofs)

@@ -129,6 +129,22 @@ def test_a_process_without_work_is_ended_and_another_begun_when_needed(
     assert len(processes.started) == 2
 
 
+def test_a_process_is_begun_for_work_that_is_coming_and_ended_if_none_comes(
+    processes: Processes, verifiers: Verifiers, time: FakeClock
+) -> None:
+    verifiers.prepare()
+    verifiers.prepare()
+    assert len(processes.started) == 1
+    assert answer_of_one(processes, verifiers)
+    assert len(processes.started) == 1
+    time.advance(IDLE_S)
+    assert processes.alive == []
+    verifiers.prepare()
+    assert len(processes.alive) == 1
+    time.advance(IDLE_S)
+    assert processes.alive == []
+
+
 def test_what_a_process_that_dies_was_asked_is_not_vouched_for(
     processes: Processes, verifiers: Verifiers
 ) -> None:

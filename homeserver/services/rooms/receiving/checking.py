@@ -57,6 +57,10 @@ class Checking:
         self._keys = keys
         self._clock = clock
 
+    def prepare(self) -> None:
+        """A whole state is about to be fetched."""
+        self._keys.prepare()
+
     async def check(
         self,
         version: RoomVersion,

@@ -47,6 +47,9 @@ class Keys(Protocol):
     def known_key(self, server_name: ServerName, key_id: str, at_ms: int | None) -> VerifyKey | None:
         """The key, if it is in memory."""
 
+    def prepare(self) -> None:
+        """Thousands of signatures may have to be verified soon."""
+
     async def are_good(self, proofs: Sequence[Proof]) -> bool:
         """Verified on other cores where there are any. False may also mean that nobody could tell."""
 
