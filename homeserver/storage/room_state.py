@@ -18,6 +18,8 @@ from homeserver.runtime.database import DatabaseCorrupt, Transaction, marks
 from homeserver.storage.identifiers import Identifiers
 
 MAX_LAYERS = 4
+PICKED_OF = 20
+"""To unpack so many entries of a layer costs about what it costs to search it for one."""
 _PAIR = struct.Struct("<qq")
 
 StateIds = dict[int, int]  # state_keys.nid -> events.nid
@@ -181,11 +183,15 @@ class RoomStateStore:
         return Compared(common, held)
 
     def pick(self, txn: Transaction, nid: int, state_key_nids: Collection[int]) -> StateIds:
-        """Of the set only these keys, without unpacking it."""
+        """Of the set only these keys; layers are only unpacked for many of them."""
         ids: StateIds = {}
         for layer in self._chain(txn, nid) if nid else ():
+            if len(state_key_nids) * PICKED_OF < layer.entries:
+                held: Mapping[int, int | None] = {key: _search(layer.added, key) for key in state_key_nids}
+            else:
+                held = unpack(layer.added)
             for key in state_key_nids:
-                if key not in ids and (event_nid := _search(layer.added, key)) is not None:
+                if key not in ids and (event_nid := held.get(key)) is not None:
                     ids[key] = event_nid
         return _present(ids)
 

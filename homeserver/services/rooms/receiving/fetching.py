@@ -172,6 +172,7 @@ class Fetching:
 
         What cannot be verified is left out, and kept as `part` of that state until it can.
         """
+        self._checking.prepare()
         try:
             answer = await self._remote.state(origin, room.room_id, event_id)
         except MatrixError as error:
@@ -255,12 +256,13 @@ class Fetching:
 
     async def _set_of(self, room: Room, told: Iterable[Stored]) -> int:
         state = {
-            stored.event.key: stored.known.nid
+            stored.event.key: stored.known
             for stored in told
             if stored.event.is_state and stored.known.room_nid == room.nid and not stored.is_rejected
         }
         create = room.state.get(CREATE_KEY)
-        if create is None or state.get(CREATE_KEY) != create.nid:
+        told_create = state.get(CREATE_KEY)
+        if create is None or told_create is None or told_create.nid != create.nid:
             raise CannotJudge("The state that the other server tells is of another room")
         return await self._sets.keep(room.nid, state, near=[room.state_nid])
 

@@ -16,7 +16,8 @@ from homeserver.runtime.cache import ByteCache
 from homeserver.runtime.database import Database, Transaction
 from homeserver.services.rooms.receiving.resolving import NEW_EVENT, AgreedIds, KeyNames, Known
 from homeserver.services.rooms.receiving.stored_events import StoredEvents
-from homeserver.services.rooms.room import Room, hash_changed
+from homeserver.services.rooms.room import Room, hash_changed, hash_of
+from homeserver.storage.received_events import KnownEvent
 from homeserver.storage.room_state import StateIds
 from homeserver.storage.room_stores import RoomStores
 
@@ -104,7 +105,7 @@ class StateSets:
         nid = self._stored.past_nids(1)[0]
         return await self._database.write(self._keep_resolved, room.nid, resolved, nid)
 
-    async def keep(self, room_nid: int, state: Mapping[StateKey, int], *, near: Sequence[int]) -> int:
+    async def keep(self, room_nid: int, state: Mapping[StateKey, KnownEvent], *, near: Sequence[int]) -> int:
         """The set with this state, stored if it was not; `near` are sets that hold much of the same."""
         await self._stored.ready()
         nid = self._stored.past_nids(1)[0]
@@ -210,19 +211,23 @@ class StateSets:
         return self.keep_near(txn, room_nid, resolved.base_nid, added, nid)
 
     def _keep(
-        self, txn: Transaction, room_nid: int, state: Mapping[StateKey, int], near: Sequence[int], nid: int
-    ) -> int:
+        self, txn: Transaction, room_nid: int, state: Mapping[StateKey, KnownEvent], near: Sequence[int],
+        nid: int,
+    ) -> int:  # fmt: skip
         stores = self._stores
+        packed = hash_of(known.event_id for known in state.values()).to_bytes(16, "little")
+        stored = stores.state.with_hash(txn, room_nid, packed)
+        if stored is not None:
+            return stored
         numbers = stores.identifiers.state_key_nids(txn, state)
-        wanted = {numbers[key]: event_nid for key, event_nid in state.items()}
+        wanted = {numbers[key]: known.nid for key, known in state.items()}
         parent, added = 0, wanted
         for candidate, ids in stores.state.many_state_ids(txn, stores.state.stored(txn, near)).items():
             change = dict(wanted.items() - ids.items()) | dict.fromkeys(ids.keys() - wanted.keys(), 0)
-            if not change:
-                return candidate
             if len(change) < len(added):
                 parent, added = candidate, change
-        return self.keep_near(txn, room_nid, parent, added, nid)
+        stores.state.append(txn, room_nid, nid=nid, parent_nid=parent, hash_=packed, added=added)
+        return nid
 
     def keep_near(self, txn: Transaction, room_nid: int, parent: int, added: StateIds, nid: int) -> int:
         """The set that differs so from its parent, 0 for keys that it has no more; stored if it was not."""
