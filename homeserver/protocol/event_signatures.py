@@ -45,8 +45,7 @@ KnownKey = Callable[[ServerName, str, int | None], VerifyKey | None]
 
 def claims_of(version: RoomVersion, pdu: Mapping[str, Json]) -> Claims:
     """The keys that are needed to check an event whose form has been checked."""
-    timestamp = pdu.get("origin_server_ts")
-    at_ms = timestamp if version.enforces_key_validity and isinstance(timestamp, int) else None
+    at_ms = _signed_at(version, pdu)
     return {
         server: [Wanted(server, key_id, at_ms) for key_id in signing_key_ids(pdu, server)]
         for server in required_signers(version, pdu)
@@ -64,12 +63,15 @@ def proofs_of(version: RoomVersion, read: ReadPdu, known_key: KnownKey) -> list[
     None where that takes keys that are not at hand, or signatures are missing or malformed.
     """
     pdu = read.event.pdu
+    at_ms = _signed_at(version, pdu)
     proofs = []
-    for server_name, keys in signers_of(claims_of(version, pdu), known_key).items():
-        known = [(key, key_id) for key_id, key in keys if key is not None]
-        if not known:
+    for server_name in required_signers(version, pdu):
+        for key_id in signing_key_ids(pdu, server_name):
+            key = known_key(server_name, key_id, at_ms)
+            if key is not None:
+                break
+        else:
             return None
-        key, key_id = known[0]
         try:
             proofs.append(key.proof(read.signed, _signature(pdu, server_name, key_id)))
         except BadSignature:
@@ -84,6 +86,12 @@ def verdicts(
     return [
         _verdict(signed_bytes(version, pdu), pdu, signed) for pdu, signed in zip(pdus, signers, strict=True)
     ]
+
+
+def _signed_at(version: RoomVersion, pdu: Mapping[str, Json]) -> int | None:
+    """When the keys must have been valid (ms)."""
+    timestamp = pdu.get("origin_server_ts")
+    return timestamp if version.enforces_key_validity and isinstance(timestamp, int) else None
 
 
 def _verdict(message: bytes, pdu: Mapping[str, Json], signers: Signers) -> MatrixError | None:

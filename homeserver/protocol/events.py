@@ -177,8 +177,8 @@ def parse_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> Event:
 def read_pdu(version: RoomVersion, pdu: Mapping[str, Json]) -> ReadPdu:
     """As `parse_pdu`, with what its encodings tell, each made once: large rooms come with thousands."""
     _check_form(version, pdu)
-    unsigned = pdu.get("unsigned")
-    received = {key: value for key, value in pdu.items() if key != "unsigned"}
+    received = dict(pdu)
+    unsigned = received.pop("unsigned", None)
     is_strict = version.strict_canonical_json
     if is_strict:
         canonical_json.refuse_floats(received)
@@ -261,12 +261,12 @@ def _check_hashes_and_signatures(pdu: Mapping[str, Json]) -> None:
 
 
 def _is_event_id(value: Json) -> bool:
-    return (
-        isinstance(value, str)
-        and value[:1] == "$"
-        and "\0" not in value
-        and len(value.encode("utf-8", "surrogatepass")) <= MAX_FIELD_BYTES
-    )
+    return isinstance(value, str) and value[:1] == "$" and "\0" not in value and _is_short(value)
+
+
+def _is_short(value: str) -> bool:
+    """A code point takes 4 bytes at most: most values need not be encoded to be measured."""
+    return len(value) * 4 <= MAX_FIELD_BYTES or len(value.encode("utf-8", "surrogatepass")) <= MAX_FIELD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,8 +354,7 @@ def _check_sizes(event_type: str, state_key: str | None, raw: bytes) -> None:
     for name, value in (("type", event_type), ("state_key", state_key)):
         if value is None:
             continue
-        # A code point takes 4 bytes at most: most values need not be encoded to be measured.
-        if len(value) * 4 > MAX_FIELD_BYTES and len(value.encode("utf-8", "surrogatepass")) > MAX_FIELD_BYTES:
+        if not _is_short(value):
             raise TooLarge(f"The {name} of an event is at most {MAX_FIELD_BYTES} bytes")
         if "\0" in value:
             raise BadPdu(f"The {name} of an event cannot hold NUL")

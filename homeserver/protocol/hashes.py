@@ -6,6 +6,7 @@ https://spec.matrix.org/latest/server-server-api/#signing-events
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -27,8 +28,7 @@ _FROM_URL_SAFE = str.maketrans("-_", "+/")
 
 def content_hash(pdu: Mapping[str, Json], *, strict: bool = True) -> str:
     """What belongs in `hashes.sha256`. `strict` is the room version's strict_canonical_json."""
-    hashed = {key: value for key, value in pdu.items() if key not in _NOT_HASHED}
-    return encode_base64(sha256(encode_for(hashed, strict=strict)).digest())
+    return encode_base64(sha256(encode_for(_hashed(pdu), strict=strict)).digest())
 
 
 def content_hash_matches(version: RoomVersion, pdu: Mapping[str, Json], encode: Encode | None = None) -> bool:
@@ -40,8 +40,7 @@ def content_hash_matches(version: RoomVersion, pdu: Mapping[str, Json], encode: 
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
     if not isinstance(claimed, str):
         return False
-    hashed = {key: value for key, value in pdu.items() if key not in _NOT_HASHED}
-    actual = encode_base64(sha256((encode or encoder(version))(hashed)).digest())
+    actual = encode_base64(sha256((encode or encoder(version))(_hashed(pdu))).digest())
     if claimed == actual:
         return True
     try:  # it may be written in the other alphabet, or padded
@@ -78,6 +77,14 @@ def signed_bytes(version: RoomVersion, pdu: Mapping[str, Json], encode: Encode |
     return (encode or encoder(version))(redacted)
 
 
+def _hashed(pdu: Mapping[str, Json]) -> dict[str, Json]:
+    """What the content hash covers."""
+    hashed = dict(pdu)
+    for key in _NOT_HASHED:
+        hashed.pop(key, None)
+    return hashed
+
+
 def encoder(version: RoomVersion) -> Encode:
     """What makes the canonical bytes of the room version. It raises NotCanonical."""
     return canonical_json.encode if version.strict_canonical_json else canonical_json.encode_lenient
@@ -99,6 +106,9 @@ def encode_base64_url(data: bytes) -> str:
 
 def decode_base64(text: str) -> bytes:
     """Either alphabet, padded or not. Raises ValueError for anything else."""
+    if "=" not in text:
+        with suppress(ValueError):  # standard and unpadded, as it nearly always is
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     if _BASE64.fullmatch(text) is None:
         raise ValueError(f"{text[:100]!r} is not base64")
     standard = text.rstrip("=").translate(_FROM_URL_SAFE)

@@ -94,7 +94,7 @@ def test_base64_of_either_alphabet_padded_or_not_is_read(data):
     assert "=" not in encode_base64(data)
 
 
-@pytest.mark.parametrize("text", ["a", "aaaaa", "a b", "a\n", "\u00e9", "a===", "{}"])
+@pytest.mark.parametrize("text", ["a", "aaaaa", "a b", "a\n", "\u00e9", "a===", "aa===", "aa==aa", "{}"])
 def test_what_is_not_base64_is_refused(text):
     with pytest.raises(ValueError):
         decode_base64(text)
