@@ -23,6 +23,7 @@ from homeserver.services.rooms.timeline_event import TimelineEvent
 RECENT = 60  # committed events kept at hand for sync
 MEMBER_EVENTS = 2_000
 
+MOST_CAME = 20
 CREATE: StateKey = (event_types.CREATE, "")
 POWER_LEVELS: StateKey = (event_types.POWER_LEVELS, "")
 JOIN_RULES: StateKey = (event_types.JOIN_RULES, "")
@@ -76,6 +77,7 @@ class Room:
     __slots__ = (
         "auth_memo",
         "branches",
+        "came",
         "depth",
         "events",
         "fragments",
@@ -128,6 +130,7 @@ class Room:
         self.joined: set[UserId] = set()
         self.joined_local: set[UserId] = set()
         self.servers: Counter[ServerName] = Counter()  # of the joined members
+        self.came: tuple[UserId, ...] = ()  # those with whom other servers came in lately
         self.remote_members = 0  # of other servers, whatever their membership is or was
         self.invited = 0
         self.others: frozenset[ServerName] | None = None  # see `other_servers`
@@ -297,7 +300,10 @@ class Room:
         """A change of name keeps the position since which they are what they are."""
         before = self.members.get(user_id)
         since = before.since if before is not None and before.membership == membership else nid
-        self.set_member(user_id, Membership(membership, since), local=domain_of(user_id) == server_name)
+        domain = domain_of(user_id)
+        if membership == "join" and domain != server_name and not self.servers[domain]:
+            self.came = (*self.came, user_id)[-MOST_CAME:]
+        self.set_member(user_id, Membership(membership, since), local=domain == server_name)
 
     def _discount(self, user_id: UserId, before: Membership) -> None:
         if before.membership == "join":

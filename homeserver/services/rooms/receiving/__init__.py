@@ -117,7 +117,7 @@ class Receiving:
         self._outside = Outside(ground, rooms, user_rooms, stored)
         self._closing = Closing(ground, rooms, events, intake=intake, forking=forking, parts=parts)
         writer.forks = self._closing
-        forking.on_admitted = Newcomers(ground, self._closing).note
+        forking.on_fork = Newcomers(ground, self._closing, parts).note
 
     async def start(self) -> None:
         """Go on with joins that were not complete when the server stopped."""

@@ -66,14 +66,12 @@ class Closing:
                 if len(room.heads) <= MOST_HEADS or not await self._close_some(room):
                     return
 
-    async def close_own(self, room_id: RoomId) -> None:
-        """Once, where something that our people said is one of several heads."""
+    async def close_once(self, room_id: RoomId, *, only_own: bool) -> None:
+        """Say nothing after several heads; `only_own`: where one of them is what our people said."""
         async with self._intake.turns.hold(room_id):
             room = await self._rooms.load(room_id)
-            if len(room.heads) > 1:
-                heads = await self._stored.load(room.version, room.heads)
-                if any(domain_of(one.event.sender) == self._ground.server_name for one in heads.values()):
-                    await self._close_some(room)
+            if len(room.heads) > 1 and (not only_own or await self._is_ours(room)):
+                await self._close_some(room)
 
     async def append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent | None:
         """Make the proposed event happen after as many heads as it may name. None: it may name all.
@@ -97,6 +95,10 @@ class Closing:
         event = await self._events.by_id(drafted.event.event_id)
         assert event is not None
         return event
+
+    async def _is_ours(self, room: Room) -> bool:
+        heads = await self._stored.load(room.version, room.heads)
+        return any(domain_of(one.event.sender) == self._ground.server_name for one in heads.values())
 
     async def _close_some(self, room: Room) -> bool:
         for sender in self._senders(room):

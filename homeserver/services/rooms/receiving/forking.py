@@ -104,6 +104,14 @@ class _Before(NamedTuple):
     replaced: Stored | None
 
 
+class Fork(NamedTuple):
+    """An event was put beside others. `state_nid`: the state before it. `is_admitting`: it lets servers in."""
+
+    room: Room
+    state_nid: int
+    is_admitting: bool
+
+
 class _Telling(NamedTuple):
     """The event's numbers, and who is to hear of it."""
 
@@ -136,8 +144,8 @@ class Forking:
         self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._redactions = Redactions(ground.stores)
         self._writing = MoveWriting(ground.stores)
-        self.on_admitted: Callable[[RoomId], object] = lambda _room_id: None
-        """Called when an event beside others lets servers in: see `newcomers`."""
+        self.on_fork: Callable[[Fork], object] = lambda _fork: None
+        """Called when an event is beside others: see `newcomers`."""
 
     async def state_before(self, room: Room, event: Event, judged: Judged) -> int | None:
         """The state set before it; None for a rejected one whose place is not known. Raises CannotJudge."""
@@ -297,8 +305,8 @@ class Forking:
         await self._writer.keep(room, [built], advance, all_of_it)
         for event_id in emptied:
             await self._writer.forget_redacted(room, event_id)
-        if is_admitting and len(room.heads) > 1:
-            self.on_admitted(room.room_id)
+        if len(room.heads) > 1:
+            self.on_fork(Fork(room, before.state_nid, is_admitting))
 
     def _moved(
         self, meeting: _Meeting, event: Event, before: _Before, judged: Judged, telling: _Telling

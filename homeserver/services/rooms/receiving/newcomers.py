@@ -3,33 +3,51 @@
 An event goes to the servers that its own server knows to be in the room. Whoever was cut off, or had not
 heard yet, when a server came in has sent it nothing; nor would it hear of these events before somebody says
 something after both. So the server that said them says nothing, after all heads of the room, to everybody:
-who lacks what lies before it asks for it.
+who lacks what lies before it asks for it. Not all servers do that: where the heads stay open, others do it.
 """
 
 from zlib import crc32
 
+from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.ids import RoomId
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.closing import Closing
+from homeserver.services.rooms.receiving.fetching import Parts
+from homeserver.services.rooms.receiving.forking import Fork
 
 SOONEST_S = 2.0
 LATEST_S = 8.0
 """Not all who said something do this at once: what the first of them says is enough for all."""
+FOR_OTHERS_AFTER_S = 4.0
+"""More than that, where it was none of ours who said it."""
 
 
 class Newcomers:
-    """Sees to it that they hear of what our people said beside their coming."""
+    """Sees to it that they hear of what was said beside their coming."""
 
-    def __init__(self, ground: RoomGround, closing: Closing) -> None:
+    def __init__(self, ground: RoomGround, closing: Closing, parts: Parts) -> None:
         self._ground = ground
         self._closing = closing
+        self._sets = parts.sets
+        self._stored = parts.stored
         self._waiting: set[RoomId] = set()
 
-    def note(self, room_id: RoomId) -> None:
-        """Servers came into the room by an event beside others."""
+    def note(self, fork: Fork) -> None:
+        """Something was said beside something else."""
+        room = fork.room
+        if fork.is_admitting:
+            self._begin(room.room_id)
+        elif room.came and room.room_id not in self._waiting and not room.partial_servers:
+            self._ground.tasks.start(f"look for newcomers of {room.room_id}", self._look(fork))
+
+    def _begin(self, room_id: RoomId) -> None:
         if room_id not in self._waiting:
             self._waiting.add(room_id)
             self._ground.tasks.start(f"tell newcomers of {room_id}", self._tell(room_id))
+
+    async def _look(self, fork: Fork) -> None:
+        if await self._is_unaware(fork):
+            self._begin(fork.room.room_id)
 
     async def _tell(self, room_id: RoomId) -> None:
         share = crc32(f"{self._ground.server_name}{room_id}".encode()) / 2**32
@@ -37,4 +55,17 @@ class Newcomers:
             await self._ground.clock.sleep(SOONEST_S + share * (LATEST_S - SOONEST_S))
         finally:
             self._waiting.discard(room_id)
-        await self._closing.close_own(room_id)
+        await self._closing.close_once(room_id, only_own=True)
+        await self._ground.clock.sleep(FOR_OTHERS_AFTER_S)
+        await self._closing.close_once(room_id, only_own=False)
+
+    async def _is_unaware(self, fork: Fork) -> bool:
+        """Did who said it not know yet that a server had come in?"""
+        room = fork.room
+        came = [user_id for user_id in room.came if user_id in room.joined]
+        if not came or not await self._sets.is_stored(fork.state_nid):
+            return False
+        ids = await self._sets.pick(fork.state_nid, [(MEMBER, user_id) for user_id in came])
+        found = await self._stored.load(room.version, ids)
+        known = {one.event.state_key for one in found.values() if one.event.membership == "join"}
+        return not known.issuperset(came)

@@ -121,3 +121,51 @@ def test_nothing_is_written_for_a_fork_of_those_who_know_each_other(house: House
 
     house.check()
     assert house.dummies() == 0
+
+
+class TestServersThatDoNothingThemselves:
+    """Bob may not send dummy events: it is for Alice's server to see that his words were not heard."""
+
+    @pytest.fixture(autouse=True)
+    def only_alice_may(self, house: House) -> None:
+        levels = house.alice.state_of(house.room, "m.room.power_levels")
+        only_alice = {**levels, "events": {**levels["events"], "org.matrix.dummy_event": 100}}
+        house.alice.set_state(house.room, "m.room.power_levels", only_alice)
+        house.federation.settle()
+
+    def test_what_was_said_before_the_server_heard_of_the_newcomer(self, house: House) -> None:
+        house.federation.network.cut("one", "two")
+        house.federation.join(house.carol, house.room, via="one")
+        house.federation.settle()
+        house.bob.send(house.room, "alone on an island")
+
+        house.quiet()
+
+        assert "alone on an island" in house.carol.sync().texts(house.room)
+        house.check()
+        assert house.dummies() == 1
+
+    def test_what_was_there_before_the_newcomer_was_told_of(self, house: House) -> None:
+        house.federation.network.cut("one", "two")
+        house.bob.send(house.room, "alone on an island")
+        house.federation.join(house.carol, house.room, via="one")
+        house.federation.settle()
+
+        house.quiet()
+
+        assert "alone on an island" in house.carol.sync().texts(house.room)
+        house.check()
+        assert house.dummies() == 1
+
+    def test_nothing_is_written_for_a_fork_of_those_who_know_the_newcomer(self, house: House) -> None:
+        house.federation.join(house.carol, house.room, via="one")
+        house.federation.settle()
+        house.federation.part("two")
+        house.bob.send(house.room, "here")
+        house.alice.set_state(house.room, "m.room.topic", {"topic": "there"})
+        house.federation.settle()
+
+        house.quiet()
+
+        house.check()
+        assert house.dummies() == 0
