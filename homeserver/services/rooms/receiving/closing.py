@@ -4,6 +4,7 @@ Other servers do the same, with the same type of event. It is sent by a local me
 nobody. Where none may, what our people say goes after a few of the heads, beside the others.
 """
 
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import NamedTuple
 
@@ -66,11 +67,12 @@ class Closing:
                 if len(room.heads) <= MOST_HEADS or not await self._close_some(room):
                     return
 
-    async def close_once(self, room_id: RoomId, *, only_own: bool) -> None:
-        """Say nothing after several heads; `only_own`: where one of them is what our people said."""
+    async def close_if_open(self, room_id: RoomId, heads: AbstractSet[EventId], *, only_ours: bool) -> None:
+        """Say nothing, once, if two of these are heads still; `only_ours`: if our people said one of them."""
         async with self._intake.turns.hold(room_id):
             room = await self._rooms.load(room_id)
-            if len(room.heads) > 1 and (not only_own or await self._is_ours(room)):
+            still = heads & set(room.heads)
+            if len(still) > 1 and (not only_ours or await self._is_ours(room, still)):
                 await self._close_some(room)
 
     async def append(self, room_id: RoomId, proposal: Proposal) -> TimelineEvent | None:
@@ -96,9 +98,10 @@ class Closing:
         assert event is not None
         return event
 
-    async def _is_ours(self, room: Room) -> bool:
-        heads = await self._stored.load(room.version, room.heads)
-        return any(domain_of(one.event.sender) == self._ground.server_name for one in heads.values())
+    async def _is_ours(self, room: Room, heads: AbstractSet[EventId]) -> bool:
+        """Did our people say one of them?"""
+        found = await self._stored.load(room.version, heads)
+        return any(domain_of(one.event.sender) == self._ground.server_name for one in found.values())
 
     async def _close_some(self, room: Room) -> bool:
         for sender in self._senders(room):

@@ -105,9 +105,13 @@ class _Before(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """An event was put beside others. `state_nid`: the state before it. `is_admitting`: it lets servers in."""
+    """An event was put beside others: the heads now. `state_nid`: the state before it.
+
+    `is_admitting`: it lets servers in.
+    """
 
     room: Room
+    heads: tuple[EventId, ...]
     state_nid: int
     is_admitting: bool
 
@@ -306,7 +310,7 @@ class Forking:
         for event_id in emptied:
             await self._writer.forget_redacted(room, event_id)
         if len(room.heads) > 1:
-            self.on_fork(Fork(room, before.state_nid, is_admitting))
+            self.on_fork(Fork(room, room.heads, before.state_nid, is_admitting))
 
     def _moved(
         self, meeting: _Meeting, event: Event, before: _Before, judged: Judged, telling: _Telling

@@ -9,7 +9,7 @@ who lacks what lies before it asks for it. Not all servers do that: where the he
 from zlib import crc32
 
 from homeserver.protocol.event_types import MEMBER
-from homeserver.protocol.ids import RoomId
+from homeserver.protocol.ids import EventId, RoomId
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.closing import Closing
 from homeserver.services.rooms.receiving.fetching import Parts
@@ -30,34 +30,39 @@ class Newcomers:
         self._closing = closing
         self._sets = parts.sets
         self._stored = parts.stored
-        self._waiting: set[RoomId] = set()
+        self._waiting: dict[RoomId, set[EventId]] = {}
+        """The heads of forks of late."""
 
     def note(self, fork: Fork) -> None:
         """Something was said beside something else."""
-        room = fork.room
         if fork.is_admitting:
-            self._begin(room.room_id)
-        elif room.came and room.room_id not in self._waiting and not room.partial_servers:
-            self._ground.tasks.start(f"look for newcomers of {room.room_id}", self._look(fork))
+            self._begin(fork)
+        elif fork.room.came and not fork.room.partial_servers:
+            self._ground.tasks.start(f"look for newcomers of {fork.room.room_id}", self._look(fork))
 
-    def _begin(self, room_id: RoomId) -> None:
-        if room_id not in self._waiting:
-            self._waiting.add(room_id)
-            self._ground.tasks.start(f"tell newcomers of {room_id}", self._tell(room_id))
+    def _begin(self, fork: Fork) -> None:
+        room_id = fork.room.room_id
+        heads = self._waiting.get(room_id)
+        if heads is not None:
+            heads.update(fork.heads)
+            return
+        self._waiting[room_id] = set(fork.heads)
+        self._ground.tasks.start(f"tell newcomers of {room_id}", self._tell(room_id))
 
     async def _look(self, fork: Fork) -> None:
         if await self._is_unaware(fork):
-            self._begin(fork.room.room_id)
+            self._begin(fork)
 
     async def _tell(self, room_id: RoomId) -> None:
+        """What is open still is a fork that nobody has spoken after."""
         share = crc32(f"{self._ground.server_name}{room_id}".encode()) / 2**32
         try:
             await self._ground.clock.sleep(SOONEST_S + share * (LATEST_S - SOONEST_S))
         finally:
-            self._waiting.discard(room_id)
-        await self._closing.close_once(room_id, only_own=True)
+            heads = self._waiting.pop(room_id)
+        await self._closing.close_if_open(room_id, heads, only_ours=True)
         await self._ground.clock.sleep(FOR_OTHERS_AFTER_S)
-        await self._closing.close_once(room_id, only_own=False)
+        await self._closing.close_if_open(room_id, heads, only_ours=False)
 
     async def _is_unaware(self, fork: Fork) -> bool:
         """Did who said it not know yet that a server had come in?"""

@@ -123,6 +123,30 @@ def test_nothing_is_written_for_a_fork_of_those_who_know_each_other(house: House
     assert house.dummies() == 0
 
 
+def test_nothing_is_written_where_somebody_has_spoken_after_both(house: House) -> None:
+    federation = house.federation
+    federation.network.cut("one", "two")
+    house.bob.send(house.room, "alone on an island")
+    federation.join(house.carol, house.room, via="one")
+    federation.network.heal()
+    for _ in range(600):
+        federation.time.advance(0.5)
+        if all(len(federation.heads_of(house.room, name)) == 2 for name in ("one", "two")):
+            break
+    house.alice.send(house.room, "I hear you")
+    federation.time.advance(0.5)
+    assert len(federation.heads_of(house.room, "two")) == 1
+
+    federation.part("two")
+    house.bob.send(house.room, "alone again")
+    house.alice.send(house.room, "we, too")
+
+    house.quiet()
+
+    house.check()
+    assert house.dummies() == 0
+
+
 class TestServersThatDoNothingThemselves:
     """Bob may not send dummy events: it is for Alice's server to see that his words were not heard."""
 
