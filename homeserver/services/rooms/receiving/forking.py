@@ -7,7 +7,7 @@ https://spec.matrix.org/latest/server-server-api/#room-state-resolution
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -43,6 +43,9 @@ MOST_BRANCHES = 200
 """Forward extremities of a room, even where nobody here may close them."""
 MOST_STATES_FETCHED = 5
 """For one event and what lies before it."""
+
+OnFork: TypeAlias = Callable[[Room, int, bool], object]
+"""The room, the state set before the event, and whether the event lets servers in: see `newcomers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +107,6 @@ class _Before(NamedTuple):
     replaced: Stored | None
 
 
-class Fork(NamedTuple):
-    """An event was put beside others: the heads now. `state_nid`: the state before it.
-
-    `is_admitting`: it lets servers in.
-    """
-
-    room: Room
-    heads: tuple[EventId, ...]
-    state_nid: int
-    is_admitting: bool
-
-
 class _Telling(NamedTuple):
     """The event's numbers, and who is to hear of it."""
 
@@ -148,8 +139,8 @@ class Forking:
         self._outbox = Outbox(ground.stores.outgoing, ground.server_name)
         self._redactions = Redactions(ground.stores)
         self._writing = MoveWriting(ground.stores)
-        self.on_fork: Callable[[Fork], object] = lambda _fork: None
-        """Called when an event is beside others: see `newcomers`."""
+        self.on_fork: OnFork = lambda _room, _state_nid, _is_admitting: None
+        """Called when an event is put beside others."""
 
     async def state_before(self, room: Room, event: Event, judged: Judged) -> int | None:
         """The state set before it; None for a rejected one whose place is not known. Raises CannotJudge."""
@@ -310,7 +301,7 @@ class Forking:
         for event_id in emptied:
             await self._writer.forget_redacted(room, event_id)
         if len(room.heads) > 1:
-            self.on_fork(Fork(room, room.heads, before.state_nid, is_admitting))
+            self.on_fork(room, before.state_nid, is_admitting)
 
     def _moved(
         self, meeting: _Meeting, event: Event, before: _Before, judged: Judged, telling: _Telling

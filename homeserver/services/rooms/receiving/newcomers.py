@@ -6,6 +6,7 @@ something after both. So the server that said them says nothing, after all heads
 who lacks what lies before it asks for it. Not all servers do that: where the heads stay open, others do it.
 """
 
+from collections.abc import Sequence
 from zlib import crc32
 
 from homeserver.protocol.event_types import MEMBER
@@ -13,7 +14,7 @@ from homeserver.protocol.ids import EventId, RoomId
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.closing import Closing
 from homeserver.services.rooms.receiving.fetching import Parts
-from homeserver.services.rooms.receiving.forking import Fork
+from homeserver.services.rooms.room import Room
 
 SOONEST_S = 2.0
 LATEST_S = 8.0
@@ -33,25 +34,25 @@ class Newcomers:
         self._waiting: dict[RoomId, set[EventId]] = {}
         """The heads of forks of late."""
 
-    def note(self, fork: Fork) -> None:
-        """Something was said beside something else."""
-        if fork.is_admitting:
-            self._begin(fork)
-        elif fork.room.came and not fork.room.partial_servers:
-            self._ground.tasks.start(f"look for newcomers of {fork.room.room_id}", self._look(fork))
+    def note(self, room: Room, state_nid: int, is_admitting: bool) -> None:
+        """An event was put beside others, with this state before it."""
+        if is_admitting:
+            self._begin(room.room_id, room.heads)
+        elif room.came and not room.partial_servers:
+            looking = self._look(room, room.heads, state_nid)
+            self._ground.tasks.start(f"look for newcomers of {room.room_id}", looking)
 
-    def _begin(self, fork: Fork) -> None:
-        room_id = fork.room.room_id
-        heads = self._waiting.get(room_id)
-        if heads is not None:
-            heads.update(fork.heads)
+    def _begin(self, room_id: RoomId, heads: Sequence[EventId]) -> None:
+        waiting = self._waiting.get(room_id)
+        if waiting is not None:
+            waiting.update(heads)
             return
-        self._waiting[room_id] = set(fork.heads)
+        self._waiting[room_id] = set(heads)
         self._ground.tasks.start(f"tell newcomers of {room_id}", self._tell(room_id))
 
-    async def _look(self, fork: Fork) -> None:
-        if await self._is_unaware(fork):
-            self._begin(fork)
+    async def _look(self, room: Room, heads: Sequence[EventId], state_nid: int) -> None:
+        if await self._is_unaware(room, state_nid):
+            self._begin(room.room_id, heads)
 
     async def _tell(self, room_id: RoomId) -> None:
         """What is open still is a fork that nobody has spoken after."""
@@ -64,13 +65,12 @@ class Newcomers:
         await self._ground.clock.sleep(FOR_OTHERS_AFTER_S)
         await self._closing.close_if_open(room_id, heads, only_ours=False)
 
-    async def _is_unaware(self, fork: Fork) -> bool:
-        """Did who said it not know yet that a server had come in?"""
-        room = fork.room
+    async def _is_unaware(self, room: Room, state_nid: int) -> bool:
+        """Did who spoke in this state not know yet that a server had come in?"""
         came = [user_id for user_id in room.came if user_id in room.joined]
-        if not came or not await self._sets.is_stored(fork.state_nid):
+        if not came or not await self._sets.is_stored(state_nid):
             return False
-        ids = await self._sets.pick(fork.state_nid, [(MEMBER, user_id) for user_id in came])
+        ids = await self._sets.pick(state_nid, [(MEMBER, user_id) for user_id in came])
         found = await self._stored.load(room.version, ids)
         known = {one.event.state_key for one in found.values() if one.event.membership == "join"}
         return not known.issuperset(came)
