@@ -10,6 +10,7 @@ from typing import NamedTuple
 from homeserver.protocol.ids import EventId
 from homeserver.runtime.database import Transaction, marks
 from homeserver.storage.events import ACCEPTED, OUTLIER, REJECTED
+from homeserver.storage.unproven_events import OF_GAP
 
 MANY = 500
 
@@ -179,8 +180,8 @@ class ReceivedEventStore:
 
     def has_late(self, txn: Transaction, room_nid: int) -> bool:
         """May states of the room lack what came late, or has not come? See `unproven_events`."""
-        sql = "SELECT 1 FROM unproven_events WHERE room_nid = %s LIMIT 1"
-        return txn.value(sql, (room_nid,)) is not None
+        sql = "SELECT 1 FROM unproven_events WHERE room_nid = %s AND part <> %s LIMIT 1"
+        return txn.value(sql, (room_nid, OF_GAP)) is not None
 
     def set_last_gap(self, txn: Transaction, room_nid: int, position: int) -> None:
         txn.execute("UPDATE rooms SET last_gap = %s WHERE nid = %s", (position, room_nid))

@@ -1,4 +1,4 @@
-"""Events of rooms' states that could not be verified yet, and the names of those that were late."""
+"""Events of rooms' states and gaps that could not be verified yet, and the names of those that were late."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -6,8 +6,9 @@ from typing import NamedTuple
 from homeserver.protocol.ids import EventId, RoomId
 from homeserver.runtime.database import Transaction
 
-OF_AUTH_CHAIN, OF_TOLD_STATE, OF_JOINED_STATE = range(3)
-"""What an event was told to be part of: what authorises a state, the state after a gap or before our join."""
+OF_GAP, OF_AUTH_CHAIN, OF_TOLD_STATE, OF_JOINED_STATE = range(-1, 3)
+"""What an event was told to be part of: a gap and no state, what authorises a state, the state after a gap,
+the state before our join."""
 
 
 class UnprovenEvent(NamedTuple):

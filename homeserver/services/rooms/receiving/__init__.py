@@ -108,9 +108,7 @@ class Receiving:
             ground, rooms, fetching=fetching, sets=sets, stored=stored, rewriting=rewriting,
             turns=intake.turns,
         )  # fmt: skip
-        proving = Proving(
-            ground, rooms, parts, partial=self._partial, rewriting=rewriting, turns=intake.turns
-        )
+        proving = Proving(ground, rooms, parts, partial=self._partial, rewriting=rewriting, intake=intake)
         unproven.prove = proving.prove
         self._joining = Joining(ground, rooms, writer, intake=intake, parts=parts, partial=self._partial)
         self._past = Past(ground, events, parts, fetching=fetching, forking=forking)

@@ -21,7 +21,7 @@ from homeserver.services.rooms.receiving.checking import Checked, Checking
 from homeserver.services.rooms.receiving.judging import auth_ids
 from homeserver.services.rooms.receiving.outliers import Outliers, RoomKey
 from homeserver.services.rooms.receiving.patience import Patience, Question, Turn
-from homeserver.services.rooms.receiving.ports import CannotJudge, Remote
+from homeserver.services.rooms.receiving.ports import CannotJudge, Remote, Unproven
 from homeserver.services.rooms.receiving.state_sets import StateSets
 from homeserver.services.rooms.receiving.stored_events import Stored, StoredEvents
 from homeserver.services.rooms.receiving.unproven import UnprovenEvents
@@ -85,6 +85,7 @@ class Fetching:
         The server may not know where we are, and tell what is before our join: that is no news.
         """
         got: dict[EventId, Event] = {}
+        unproven: dict[EventId, Event] = {}
         size = 0
         latest: Sequence[EventId] = [event.event_id]
         wanted = await self._without_place(event.prev_event_ids)
@@ -101,7 +102,12 @@ class Fetching:
             except TimedOut:
                 self.patience.note_slow((room.room_id, origin))
                 break
-            fresh = await self._needed(answered, wanted, got)
+            unproven |= {
+                event_id: problem.event
+                for event_id, problem in answered.problems.items()
+                if isinstance(problem, Unproven)
+            }
+            fresh = await self._needed(answered.events, wanted, got)
             size += sum(len(found.raw) for found in fresh)
             if not fresh or len(got) >= MOST_MISSING or size >= MOST_MISSING_BYTES:
                 break
@@ -110,6 +116,8 @@ class Fetching:
             ]
             if not latest:
                 break
+        late = [unproven[event_id] for event_id in wanted & unproven.keys()]
+        await self._unproven.note_gap((room.room_id, room.nid), late)
         took_s = self._clock.monotonic() - began
         turn.filling_s = max(0.0, turn.filling_s - took_s)
         if got:  # what came is of use: it is not taken off the time for what else is missing
@@ -205,15 +213,15 @@ class Fetching:
             ]
         return found
 
-    async def _ask_missing(self, room: Room, latest: Sequence[EventId], origin: ServerName) -> list[Event]:
+    async def _ask_missing(self, room: Room, latest: Sequence[EventId], origin: ServerName) -> Checked:
         try:
             pdus = await self._remote.missing_events(
                 origin, room.room_id, earliest=room.heads[-MOST_LATEST:], latest=latest,
                 limit=MOST_PER_ANSWER, min_depth=0,
             )  # fmt: skip
         except MatrixError:
-            return []
-        return (await self._checking.check(room.version, room.room_id, pdus[:MOST_PER_ANSWER])).events
+            return Checked([], {})
+        return await self._checking.check(room.version, room.room_id, pdus[:MOST_PER_ANSWER])
 
     async def _needed(
         self, answered: Iterable[Event], wanted: set[EventId], got: dict[EventId, Event]

@@ -1,4 +1,5 @@
-"""Events of a state that could not be verified when it was told, put into the room's present once they can.
+"""Events of a state that could not be verified when it was told, put into the room's present once they can;
+and such events of a gap, which become news.
 
 States of the time between stay as they were: judged by these, who is missing there is believed to be a member
 if what he sends names a membership that is good (`Room.has_late`), and the present decides, as always. This
@@ -15,11 +16,12 @@ import orjson
 
 from homeserver.protocol.event_types import MEMBER
 from homeserver.protocol.events import Event
-from homeserver.protocol.ids import EventId, RoomId, ServerName
-from homeserver.runtime.concurrency import KeyedLock
+from homeserver.protocol.ids import EventId, RoomId, ServerName, domain_of
 from homeserver.runtime.database import Transaction
 from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.fetching import Parts
+from homeserver.services.rooms.receiving.forking import Source
+from homeserver.services.rooms.receiving.intake import Intake, Outcomes
 from homeserver.services.rooms.receiving.outliers import RoomKey
 from homeserver.services.rooms.receiving.partial import PartialRooms
 from homeserver.services.rooms.receiving.ports import CannotJudge
@@ -31,7 +33,7 @@ from homeserver.services.rooms.room import Room, hash_changed
 from homeserver.services.rooms.rooms import RoomNotFound, Rooms
 from homeserver.storage.room_state import StateIds
 from homeserver.storage.room_stores import RoomStores
-from homeserver.storage.unproven_events import OF_AUTH_CHAIN, OF_JOINED_STATE, UnprovenEvent
+from homeserver.storage.unproven_events import OF_AUTH_CHAIN, OF_GAP, OF_JOINED_STATE, UnprovenEvent
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Proving:
 
     def __init__(
         self, ground: RoomGround, rooms: Rooms, parts: Parts, *, partial: PartialRooms, rewriting: Rewriting,
-        turns: KeyedLock,
+        intake: Intake,
     ) -> None:  # fmt: skip
         self._database = ground.database
         self._stores = ground.stores
@@ -62,7 +64,7 @@ class Proving:
         self._sets = parts.sets
         self._partial = partial
         self._rewriting = rewriting
-        self._turns = turns
+        self._intake = intake
 
     async def prove(self, room_id: RoomId, learned: AbstractSet[ServerName]) -> set[ServerName]:
         """As `unproven.Prove`. Raises CannotJudge: later."""
@@ -80,16 +82,32 @@ class Proving:
         ]
         checked = await self._checking.check(room.version, room_id, [orjson.loads(one.raw) for one in some])
         key = RoomKey(room_id, room.nid, room.version)
-        kept = await self._outliers.add(key, checked.events)
+        of_gap = {event.event_id for event in some if event.part == OF_GAP}
+        kept = await self._outliers.add(key, [one for one in checked.events if one.event_id not in of_gap])
         bad = [
             event_id for event_id, problem in checked.problems.items() if not isinstance(problem, CannotJudge)
         ]
-        done = {*kept, *bad}
-        servers = servers_of(event for event in waiting if event.event_id not in done)
-        if not servers:  # what rests on nobody's keys any more rests on nothing that there is
-            bad += [event.event_id for event in waiting if event.event_id not in done]
         await self._take_in(key, [event for event in some if event.event_id in kept], kept, bad)
+        # By the state that they are in, those who spoke in a gap may have.
+        told = await self._take_news(room_id, [one for one in checked.events if one.event_id in of_gap])
+        done = {*kept, *bad, *told}
+        left = [event for event in waiting if event.event_id not in done]
+        servers = servers_of(left)
+        if not servers:  # what rests on nobody's keys any more rests on nothing that there is
+            told += [event.event_id for event in left]
+        if told:
+            await self._database.write(self._store.remove, room.nid, told)
         return servers
+
+    async def _take_news(self, room_id: RoomId, events: Sequence[Event]) -> list[EventId]:
+        """Take in what lay in gaps: what there is no more to do for."""
+        by_server: dict[ServerName, list[Event]] = {}
+        for event in events:
+            by_server.setdefault(domain_of(event.sender), []).append(event)
+        outcomes: Outcomes = {}
+        for server, theirs in by_server.items():
+            outcomes |= await self._intake.take(room_id, theirs, Source(server))
+        return [event_id for event_id, problem in outcomes.items() if not isinstance(problem, CannotJudge)]
 
     async def _joined(self, room_id: RoomId) -> Room | None:
         try:
@@ -126,7 +144,7 @@ class Proving:
         if not late:
             await self._database.write(settle)
             return
-        async with self._turns.hold(room.room_id):
+        async with self._intake.turns.hold(room.room_id):
             if self._partial.is_partial(room.room_id):
                 raise CannotJudge("the room's members are still being fetched")
             numbers = self._stored.past_nids(MOST_NEW_SETS)

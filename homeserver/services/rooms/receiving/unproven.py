@@ -1,8 +1,8 @@
-"""Events of a state that nobody can verify now: their servers' keys cannot be had.
+"""Events of a state, or of a gap, that nobody can verify now: their servers' keys cannot be had.
 
-The room is joined without them. They are kept, and looked at again (`proving`): as soon as keys of one of
-these servers become known, which is before anything of theirs is judged; and a few times in the days after.
-A server that is silent for longer than that costs a row for each event, and nothing else.
+The room is joined, or goes on, without them. They are kept, and looked at again (`proving`): as soon as keys
+of one of these servers become known, which is before anything of theirs is judged; and a few times in the
+days after. A server that is silent for longer than that costs a row for each event, and nothing else.
 https://spec.matrix.org/latest/server-server-api/#retrieving-server-keys
 """
 
@@ -20,7 +20,7 @@ from homeserver.services.rooms.ground import RoomGround
 from homeserver.services.rooms.receiving.checking import Checked
 from homeserver.services.rooms.receiving.ports import Keys, Unproven
 from homeserver.services.rooms.receiving.stored_events import Stored
-from homeserver.storage.unproven_events import OF_AUTH_CHAIN, UnprovenEvent
+from homeserver.storage.unproven_events import OF_AUTH_CHAIN, OF_GAP, UnprovenEvent
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ BUSY_WAIT_S = 60.0
 PATIENCE_S = 5.0
 """So long live events wait: what is late may take keys of yet another server, which is silent."""
 MOST_OF_ROOM = 20_000
+MOST_BEFORE_GAPS = 500
+"""So many may wait in a room when what lies in a gap is kept as well: these anybody can make up."""
 MOST_BYTES_OF_ROOM = 32 * 1024 * 1024
 
 Prove = Callable[[RoomId, AbstractSet[ServerName]], Awaitable[set[ServerName]]]
@@ -86,13 +88,22 @@ class UnprovenEvents:
             await self._database.write(self.write, room_nid, events)
             self.wait_for(room_id, servers_of(events))
 
+    async def note_gap(self, room: tuple[RoomId, int], events: Collection[Event]) -> None:
+        """Keep what lies in a gap and could not be verified: it is news as soon as it can."""
+        if events:
+            room_id, room_nid = room
+            rows = list(_rows(events, [event.event_id for event in events], OF_GAP))
+            await self._database.write(self.write, room_nid, rows)
+            self.wait_for(room_id, servers_of(rows))
+
     def write(self, txn: Transaction, room_nid: int, events: Sequence[UnprovenEvent]) -> None:
         """As many of them as the room may have."""
         count, size = self._store.size(txn, room_nid)
         some = []
         for event in events:
             count, size = count + 1, size + len(event.raw)
-            if count > MOST_OF_ROOM or size > MOST_BYTES_OF_ROOM:
+            most = MOST_BEFORE_GAPS if event.part == OF_GAP else MOST_OF_ROOM
+            if count > most or size > MOST_BYTES_OF_ROOM:
                 break
             some.append(event)
         self._store.note(txn, room_nid, some)

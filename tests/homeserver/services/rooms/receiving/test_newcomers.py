@@ -169,6 +169,19 @@ class TestServersThatDoNothingThemselves:
         house.check()
         assert house.dummies() == 1
 
+    def test_what_nobody_could_verify_when_it_was_told_of(self, house: House) -> None:
+        """Carol's server has no keys of Bob's, and lets that be for a while after it could not reach it."""
+        house.federation.part("two")
+        house.federation.join(house.carol, house.room, via="one")
+        house.federation.settle()
+        house.bob.send(house.room, "alone on an island")
+
+        house.quiet()
+
+        assert "alone on an island" in house.carol.sync().texts(house.room)
+        house.check()
+        assert house.dummies() == 1
+
     def test_what_was_there_before_the_newcomer_was_told_of(self, house: House) -> None:
         house.federation.network.cut("one", "two")
         house.bob.send(house.room, "alone on an island")
