@@ -8,6 +8,7 @@ from homeserver.protocol.events import parse_pdu
 from homeserver.protocol.ids import RoomId
 from homeserver.services.rooms.receiving.checking import Checked
 from homeserver.services.rooms.receiving.ports import Unproven
+from homeserver.services.rooms.receiving.unproven import MOST_BEFORE_GAPS
 from homeserver.storage.unproven_events import OF_JOINED_STATE
 from tests.homeserver.services.rooms.receiving.events_elsewhere import made, receive
 from tests.homeserver.services.rooms.receiving.test_partial_joins import crowded, members
@@ -246,6 +247,20 @@ def test_what_turns_out_to_be_forged_is_dropped(away: Away) -> None:
     away.check()
     assert key not in away.federation.state_of(away.room, "two")
     assert away.waiting() == 0
+
+
+def test_what_anybody_can_make_up_does_not_fill_the_disk(away: Away) -> None:
+    away.come_in()
+    two = away.federation.all["two"]
+    room = result(two.services.rooms.rooms.load(RoomId(away.room)))
+    unproven = two.services.rooms.receiving._unproven
+    made_up = [away.by_carol("m.room.message", {"body": f"{n}"}) for n in range(MOST_BEFORE_GAPS + 10)]
+
+    result(unproven.note_gap((room.room_id, room.nid), made_up))
+    assert away.waiting() == MOST_BEFORE_GAPS
+
+    result(unproven.note_gap((room.room_id, room.nid), made_up))
+    assert away.waiting() == MOST_BEFORE_GAPS
 
 
 def test_a_server_that_never_returns_is_asked_less_and_less(away: Away) -> None:
