@@ -207,8 +207,12 @@ def main() -> None:
     parser.add_argument("--destinations", type=int, default=1_000)
     parser.add_argument("--messages", type=int, default=3)
     parser.add_argument("--idle", type=int, default=5_000)
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="fan-out-"))
+    with tempfile.TemporaryDirectory(prefix="postroom-bench-") as folder:
+        sys.exit(play(Path(folder), parser.parse_args()))
+
+
+def play(folder: Path, options: Any) -> int:
+    """The exit code."""
     authority = Authority(folder / "ca")
     here, there = multiprocessing.Pipe()
     destinations = multiprocessing.Process(
@@ -218,6 +222,7 @@ def main() -> None:
     port = here.recv()
     reactor = install_reactor()
     app, services = build_sender(folder, authority, reactor)
+    failures: list[Exception] = []
 
     async def work() -> None:
         try:
@@ -226,11 +231,13 @@ def main() -> None:
             await app.stop()
         except Exception as error:
             print(f"failed: {error!r}", file=sys.stderr)
+            failures.append(error)
         here.send("stop")
         reactor.stop()
 
     reactor.callWhenRunning(lambda: run(work()))
     reactor.run()
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
