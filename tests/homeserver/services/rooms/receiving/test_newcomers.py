@@ -28,6 +28,13 @@ class House(NamedTuple):
         """Long enough for all to be sent and fetched; nobody says a word."""
         self.federation.heal(after_s=600)
 
+    def tells_carol(self, text: str) -> None:
+        """One event that nobody is shown, and she has heard what was said; all have the same."""
+        self.quiet()
+        assert text in self.carol.sync().texts(self.room)
+        self.check()
+        assert self.dummies() == 1
+
     def check(self) -> None:
         """All have the same room, up to its last events."""
         names = list(self.federation.all)
@@ -53,11 +60,7 @@ def test_what_was_said_behind_a_cut_line_while_a_server_came_in(house: House) ->
     house.federation.join(house.carol, house.room, via="one")
     house.federation.settle()
 
-    house.quiet()
-
-    assert "alone on an island" in house.carol.sync().texts(house.room)
-    house.check()
-    assert house.dummies() == 1
+    house.tells_carol("alone on an island")
 
 
 def test_what_was_said_by_many_on_the_same_side(house: House) -> None:
@@ -163,11 +166,7 @@ class TestServersThatDoNothingThemselves:
         house.federation.settle()
         house.bob.send(house.room, "alone on an island")
 
-        house.quiet()
-
-        assert "alone on an island" in house.carol.sync().texts(house.room)
-        house.check()
-        assert house.dummies() == 1
+        house.tells_carol("alone on an island")
 
     def test_what_nobody_could_verify_when_it_was_told_of(self, house: House) -> None:
         """Carol's server has no keys of Bob's, and lets that be for a while after it could not reach it."""
@@ -176,11 +175,7 @@ class TestServersThatDoNothingThemselves:
         house.federation.settle()
         house.bob.send(house.room, "alone on an island")
 
-        house.quiet()
-
-        assert "alone on an island" in house.carol.sync().texts(house.room)
-        house.check()
-        assert house.dummies() == 1
+        house.tells_carol("alone on an island")
 
     def test_what_was_there_before_the_newcomer_was_told_of(self, house: House) -> None:
         house.federation.network.cut("one", "two")
@@ -188,11 +183,7 @@ class TestServersThatDoNothingThemselves:
         house.federation.join(house.carol, house.room, via="one")
         house.federation.settle()
 
-        house.quiet()
-
-        assert "alone on an island" in house.carol.sync().texts(house.room)
-        house.check()
-        assert house.dummies() == 1
+        house.tells_carol("alone on an island")
 
     def test_nothing_is_written_for_a_fork_of_those_who_know_the_newcomer(self, house: House) -> None:
         house.federation.join(house.carol, house.room, via="one")
