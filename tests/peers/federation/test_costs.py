@@ -72,7 +72,7 @@ def test_a_message_reaches_a_thousand_servers(figure: Figure) -> None:
 
 @pytest.mark.usefixtures("synapse_is_there")
 def test_a_room_is_joined_sooner_than_synapse_joins_it(figure: Figure) -> None:
-    members, rounds = (5_000, 3) if IS_FULL else (500, 1)
+    members, rounds = (5_000, 5) if IS_FULL else (500, 1)
     found = measured("joins", "--members", members, "--rounds", rounds)
     ours, share = found["postroom joins synapse"]["median"], found["complete_s, ours to theirs"]
     figure(f"{members} members: {ours}, {share} of the time that Synapse takes")
