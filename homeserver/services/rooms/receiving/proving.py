@@ -88,7 +88,7 @@ class Proving:
             event_id for event_id, problem in checked.problems.items() if not isinstance(problem, CannotJudge)
         ]
         await self._take_in(key, [event for event in some if event.event_id in kept], kept, bad)
-        # By the state that they are in, those who spoke in a gap may have.
+        # After the state: it may say that those who spoke in a gap are members.
         told = await self._take_news(room_id, [one for one in checked.events if one.event_id in of_gap])
         done = {*kept, *bad, *told}
         left = [event for event in waiting if event.event_id not in done]

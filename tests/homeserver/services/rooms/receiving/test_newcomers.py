@@ -28,12 +28,22 @@ class House(NamedTuple):
         """Long enough for all to be sent and fetched; nobody says a word."""
         self.federation.heal(after_s=600)
 
-    def tells_carol(self, text: str) -> None:
-        """One event that nobody is shown, and she has heard what was said; all have the same."""
+    def heard_by_carol(self) -> list[str]:
+        """After a quiet time: one event that nobody is shown has told her, and all have the same."""
         self.quiet()
-        assert text in self.carol.sync().texts(self.room)
         self.check()
         assert self.dummies() == 1
+        return self.carol.sync().texts(self.room)
+
+    def fork_once_all_know_carol(self) -> None:
+        """Bob and Alice speak at the same time; nobody says anything after that."""
+        self.federation.join(self.carol, self.room, via="one")
+        self.federation.settle()
+        self.federation.part("two")
+        self.bob.send(self.room, "here")
+        self.alice.set_state(self.room, "m.room.topic", {"topic": "there"})
+        self.federation.settle()
+        self.quiet()
 
     def check(self) -> None:
         """All have the same room, up to its last events."""
@@ -60,7 +70,7 @@ def test_what_was_said_behind_a_cut_line_while_a_server_came_in(house: House) ->
     house.federation.join(house.carol, house.room, via="one")
     house.federation.settle()
 
-    house.tells_carol("alone on an island")
+    assert "alone on an island" in house.heard_by_carol()
 
 
 def test_what_was_said_by_many_on_the_same_side(house: House) -> None:
@@ -113,14 +123,7 @@ def test_nothing_is_written_where_the_newcomer_follows_all_that_was_said(house: 
 
 
 def test_nothing_is_written_for_a_fork_of_those_who_know_each_other(house: House) -> None:
-    house.federation.join(house.carol, house.room, via="one")
-    house.federation.settle()
-    house.federation.part("two")
-    house.bob.send(house.room, "here")
-    house.alice.set_state(house.room, "m.room.topic", {"topic": "there"})
-    house.federation.settle()
-
-    house.quiet()
+    house.fork_once_all_know_carol()
 
     house.check()
     assert house.dummies() == 0
@@ -166,7 +169,7 @@ class TestServersThatDoNothingThemselves:
         house.federation.settle()
         house.bob.send(house.room, "alone on an island")
 
-        house.tells_carol("alone on an island")
+        assert "alone on an island" in house.heard_by_carol()
 
     def test_what_nobody_could_verify_when_it_was_told_of(self, house: House) -> None:
         """Carol's server has no keys of Bob's, and lets that be for a while after it could not reach it."""
@@ -175,7 +178,7 @@ class TestServersThatDoNothingThemselves:
         house.federation.settle()
         house.bob.send(house.room, "alone on an island")
 
-        house.tells_carol("alone on an island")
+        assert "alone on an island" in house.heard_by_carol()
 
     def test_what_was_there_before_the_newcomer_was_told_of(self, house: House) -> None:
         house.federation.network.cut("one", "two")
@@ -183,17 +186,10 @@ class TestServersThatDoNothingThemselves:
         house.federation.join(house.carol, house.room, via="one")
         house.federation.settle()
 
-        house.tells_carol("alone on an island")
+        assert "alone on an island" in house.heard_by_carol()
 
     def test_nothing_is_written_for_a_fork_of_those_who_know_the_newcomer(self, house: House) -> None:
-        house.federation.join(house.carol, house.room, via="one")
-        house.federation.settle()
-        house.federation.part("two")
-        house.bob.send(house.room, "here")
-        house.alice.set_state(house.room, "m.room.topic", {"topic": "there"})
-        house.federation.settle()
-
-        house.quiet()
+        house.fork_once_all_know_carol()
 
         house.check()
         assert house.dummies() == 0
